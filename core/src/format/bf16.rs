@@ -48,7 +48,7 @@ pub const fn from_f64(value: f64) -> u16 {
 /// Rounds to odd: toward zero, and then the last bit says whether anything was lost.
 ///
 /// Rounding that again, to nearest and at least two bits shorter, gives what one rounding would have given
-/// (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", 2008).
+/// (Boldo and Melquiond, "Emulation of a FMA and Correctly Rounded Sums", 2008).
 #[inline]
 pub(super) const fn to_odd_f32(value: f64) -> f32 {
     let near = value as f32;

@@ -3,12 +3,12 @@
 //! The MX formats follow OCP MX 1.0: a block's scale is a power of two ([`Quantization::scale_byte`]), its elements
 //! are rounded to nearest, ties to even, and saturate.
 //!
-//! NVFP4 has a scale with a mantissa and a factor for the whole row. NVIDIA leaves the order of the roundings open;
-//! here, with every operation rounded to float32 and amax taken over what it names:
+//! NVFP4 has a scale with a mantissa and a factor for the whole row, and implementations differ in where they round.
+//! Here, with every operation rounded to float32 and amax the largest magnitude of what it names:
 //!
-//! - factor `s = max(amax_row / 2688, 2^−126)`, over the row's finite values; 2688 = 6 · 448;
-//! - scale of a block `e4m3(min(448, max(2^−9, (amax_block / 6) / s)))`, or 0 where the block is all zero;
-//! - element `e2m1(x / (scale · s))`.
+//! - factor: `s = max(amax_row / 2688, 2^−126)`, over the row's finite values; 2688 = 6 · 448;
+//! - scale of a block: `e4m3(min(448, max(2^−9, (amax_block / 6) / s)))`, or 0 where the block is all zero;
+//! - element: `e2m1(x / (scale · s))`.
 //!
 //! Every loop here is over plain slices; nothing is allocated.
 
@@ -238,7 +238,7 @@ mod tests {
     /// A row of every code that is a number and has one way to be written, its blocks padded with the largest.
     fn every_code(format: Format) -> Vec<u8> {
         match format {
-            Format::Mxfp4 => (0..16).map(|i| i * 2 % 16 | (i * 2 + 1) % 16 << 4).collect(),
+            Format::Mxfp4 => (0..16).map(|i| e2m1::pack(2 * i, 2 * i + 1)).collect(),
             Format::Mxint8 => (0..=255u8).map(|i| if i % 32 == 0 || i == 128 { 127 } else { i }).collect(),
             _ => (0..=255u8).map(|i| if i % 32 == 1 || i & 0x7f == 0x7f { 0x7e } else { i }).collect(),
         }
