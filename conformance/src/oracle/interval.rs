@@ -4,12 +4,12 @@
 //! last bits, and then moves by a whole step. So each value is carried as a range: a product's is widened by its
 //! bound, both ends are rounded, and where a block's largest magnitude is at an edge both scales are taken. What
 //! rounding does is monotone, so that the ends tell all. The result is safe and not sharp: it supposes that every
-//! freedom is used to the same side at once.
+//! freedom is used to the same side at once. Where an end is infinite, nothing is demanded of what follows from it.
 
 use std::ops::RangeInclusive;
 
 use super::decode::nvfp4;
-use super::format::{E4M3, Float, e4m3, nearest_e2m1, power_of_two};
+use super::format::{E4M3, Float, e4m3, nearest_e2m1, nearest_e4m3, power_of_two};
 use super::matmul::{UNIT, gamma};
 use super::moe::{Expert, Moe};
 use super::permute::permute;
@@ -82,9 +82,10 @@ impl Moe {
             };
             for column in 0..x.columns {
                 let mut sum = RangeSum::default();
-                for route in token * top_k..(token + 1) * top_k {
-                    if let Ok(row) = usize::try_from(permutation.positions[route]) {
-                        sum.add(routed[row * x.columns + column], after[route]);
+                let slots = token * top_k..(token + 1) * top_k;
+                for (&position, &weight) in permutation.positions[slots.clone()].iter().zip(&after[slots]) {
+                    if let Ok(row) = usize::try_from(position) {
+                        sum.add(routed[row * x.columns + column], weight);
                     }
                 }
                 if let Some(shared) = &shared {
@@ -130,12 +131,16 @@ impl From<&Matrix> for Ranges {
 }
 
 impl Range {
+    /// Nothing is demanded; NaN is right as well.
+    const ANYTHING: Self = Self { low: f64::NEG_INFINITY, high: f64::INFINITY };
+    const NAN: Self = Self { low: f64::NAN, high: f64::NAN };
+
     /// The smallest range that holds `values`; NaN if one of them is.
     fn hull(values: impl IntoIterator<Item = f64>) -> Self {
         let mut hull = Self { low: f64::INFINITY, high: f64::NEG_INFINITY };
         for value in values {
             if value.is_nan() {
-                return Self { low: value, high: value };
+                return Self::NAN;
             }
             hull = Self { low: hull.low.min(value), high: hull.high.max(value) };
         }
@@ -144,7 +149,16 @@ impl Range {
 
     /// Whether `value` is in it.
     pub fn contains(self, value: f64) -> bool {
-        (self.low <= value && value <= self.high) || (value.is_nan() && self.low.is_nan())
+        (self.low <= value && value <= self.high)
+            || (value.is_nan() && (self.low.is_nan() || self == Self::ANYTHING))
+    }
+
+    fn is_finite(self) -> bool {
+        self.low.is_finite() && self.high.is_finite()
+    }
+
+    fn is_nan(self) -> bool {
+        self.low.is_nan()
     }
 
     fn map(self, monotone: impl Fn(f64) -> f64) -> Self {
@@ -174,11 +188,13 @@ struct RangeSum {
     low: f64,
     high: f64,
     magnitude: f64,
+    is_nan: bool,
 }
 
 impl RangeSum {
     fn add(&mut self, range: Range, weight: f64) {
-        let term = range.scaled(weight);
+        let term = if range.is_finite() { range.scaled(weight) } else { range };
+        self.is_nan |= term.is_nan();
         self.low += term.low;
         self.high += term.high;
         self.magnitude += term.largest_magnitude();
@@ -186,6 +202,12 @@ impl RangeSum {
 
     /// The sum as an accumulator of 24 bits may have it.
     fn range(&self, terms: usize) -> Range {
+        if self.is_nan {
+            return Range::NAN;
+        }
+        if !self.magnitude.is_finite() {
+            return Range::ANYTHING;
+        }
         // The float64 sums here are not compensated; one more unit is far more than they lose.
         let bound = (gamma(terms) + power_of_two(-30)) * self.magnitude;
         Range { low: self.low, high: self.high }.widened(bound)
@@ -214,9 +236,13 @@ impl Chain<'_> {
             let gate = Range { low: gate_low, high: gate_high };
             let h = swiglu_range(swiglu, gate, Range { low: up_low, high: up_high });
             // The weight's product is rounded to float32 once more.
-            let h = weight
-                .map_or(h, |weight| h.scaled(weight).widened(h.scaled(weight).largest_magnitude() * UNIT));
-            self.rounded(h)
+            self.rounded(match weight {
+                Some(weight) if h.is_finite() => {
+                    let weighted = h.scaled(weight);
+                    weighted.widened(weighted.largest_magnitude() * UNIT + power_of_two(-149))
+                }
+                _ => h,
+            })
         });
         self.project(&hidden.collect::<Vec<_>>(), &expert.down, expert.down_bias.as_deref())
     }
@@ -255,12 +281,18 @@ impl Chain<'_> {
 /// or where that minimum is.
 fn swiglu_range(swiglu: SwiGlu, gate: Range, up: Range) -> Range {
     /// Where `x · σ(x)` is least.
-    const LEAST: f64 = -1.278_464_542_761_073_8;
+    const LEAST: f64 = -1.278_464_542_761_074;
+    if gate.is_nan() || up.is_nan() {
+        return Range::NAN;
+    }
+    if !gate.is_finite() || !up.is_finite() {
+        return Range::ANYTHING;
+    }
     let least = match swiglu.variant {
         Variant::Plain => LEAST,
         Variant::GptOss { alpha } => LEAST / alpha,
     };
-    let gates = [gate.low, gate.high, least.clamp(gate.low.min(gate.high), gate.high.max(gate.low))];
+    let gates = [gate.low, gate.high, least.clamp(gate.low, gate.high)];
     let range = Range::hull(gates.iter().flat_map(|&g| [swiglu.value(g, up.low), swiglu.value(g, up.high)]));
     range.widened(error_before_rounding(range.largest_magnitude()))
 }
@@ -270,13 +302,23 @@ fn quantize_ranges(x: &[Range], blocks: Blocks) -> Vec<Range> {
         let ends = |end: fn(Range) -> f64| factor_of(&x.iter().map(|&range| end(range)).collect::<Vec<_>>());
         (ends(Range::least_magnitude), ends(Range::largest_magnitude))
     };
-    x.chunks(blocks.columns).flat_map(|block| quantize_block(block, blocks, factors)).collect()
+    // An end that is infinite may make its block NaN, or not; in NVFP4 it leaves the factor of the row open as well.
+    let is_open = |ranges: &[Range]| ranges.iter().any(|range| !range.is_finite() && !range.is_nan());
+    let row_is_open = blocks.format() == Format::Nvfp4 && is_open(x);
+    let quantize = |block: &[Range]| {
+        if block.iter().any(|range| range.is_nan()) {
+            vec![Range::NAN; block.len()]
+        } else if row_is_open || is_open(block) {
+            vec![Range::ANYTHING; block.len()]
+        } else {
+            quantize_block(block, blocks, factors)
+        }
+    };
+    x.chunks(blocks.columns).flat_map(quantize).collect()
 }
 
+/// Quantizes a block of finite ranges.
 fn quantize_block(block: &[Range], blocks: Blocks, factors: (f32, f32)) -> Vec<Range> {
-    if block.iter().any(|range| !range.low.is_finite() || !range.high.is_finite()) {
-        return vec![Range { low: f64::NAN, high: f64::NAN }; block.len()];
-    }
     let amax = Range {
         low: block.iter().fold(0.0, |amax, range| range.least_magnitude().max(amax)),
         high: block.iter().fold(0.0, |amax, range| range.largest_magnitude().max(amax)),
@@ -299,7 +341,7 @@ fn nvfp4_range(x: Range, amax: Range, factors: (f32, f32)) -> Range {
     let round = |value| Float::F32.round(value);
     let scale = |amax: f64, factor: f32| {
         let scale = round(round(amax / 6.0) / f64::from(factor)).clamp(E4M3[1], E4M3[126]);
-        if amax == 0.0 { 0 } else { super::format::nearest_e4m3(scale) }
+        if amax == 0.0 { 0 } else { nearest_e4m3(scale) }
     };
     let (least, largest) = (scale(amax.low, factors.1), scale(amax.high, factors.0));
     if largest == 0 {

@@ -20,7 +20,7 @@ pub enum Variant {
 pub struct SwiGlu {
     /// The function.
     pub variant: Variant,
-    /// L; 0 for none.
+    /// L; 0 (or less) for none.
     pub limit: f64,
     /// Whether gate and up columns alternate, or the gates come first.
     pub interleaved: bool,
@@ -66,7 +66,7 @@ impl SwiGlu {
 
     fn clamp(&self, gate: f64, up: f64) -> (f64, f64) {
         // f64::min would lose a NaN; these comparisons keep it.
-        let limit = if self.limit == 0.0 { f64::INFINITY } else { self.limit };
+        let limit = if self.limit > 0.0 { self.limit } else { f64::INFINITY };
         (if gate > limit { limit } else { gate }, up.clamp(-limit, limit))
     }
 }
