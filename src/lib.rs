@@ -1,1 +1,9 @@
-//! To be written.
+//! One Rust API over MXFP4 tensor and Mixture-of-Experts operators; the backend is a plugin chosen in `config.toml`.
+
+pub mod checkpoint;
+pub mod config;
+mod tensor_file;
+
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use config::{Config, ConfigError};
+pub use tensor_file::{NewTensor, TensorFile};
