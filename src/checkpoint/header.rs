@@ -181,7 +181,7 @@ fn entry(name: &str, value: &Value, data_begin: u64, file_bytes: u64) -> Result<
 
 /// Bytes of a tensor: `None` where they cannot be counted, `Some(None)` where they are no whole number.
 fn tensor_bytes(dtype: Dtype, shape: &[usize]) -> Option<Option<u64>> {
-    // The largest extents first would overflow even though a zero follows; a zero makes it empty.
+    // However large the other extents are, a zero makes it empty.
     if shape.contains(&0) {
         return Some(Some(0));
     }
@@ -194,23 +194,24 @@ fn tensor_bytes(dtype: Dtype, shape: &[usize]) -> Option<Option<u64>> {
 fn without_overlap_or_gap(tensors: &[TensorEntry], data_begin: u64) -> Result<u64, HeaderError> {
     let mut end = data_begin;
     let mut before: Option<&TensorEntry> = None;
+    let mut gap = None;
     for tensor in tensors {
         let begin = tensor.begin as u64;
-        if begin < end {
-            // The data begin at `end` where there is no tensor before, and no offset lies below 0.
+        if let Some(other) = before.filter(|_| begin < end) {
             return Err(HeaderError::Overlap {
                 tensor: tensor.name.clone(),
                 begin,
-                other: before.map_or_else(String::new, |other| other.name.clone()),
+                other: other.name.clone(),
                 other_end: end,
             });
         }
-        if begin > end {
-            return Err(HeaderError::Gap { tensor: tensor.name.clone(), begin, end_before: end });
+        if begin > end && gap.is_none() {
+            gap = Some(HeaderError::Gap { tensor: tensor.name.clone(), begin, end_before: end });
         }
         (end, before) = (tensor.end as u64, Some(tensor));
     }
-    Ok(end)
+    // A tensor with another's offsets leaves a gap too; the overlap says more.
+    gap.map_or(Ok(end), Err)
 }
 
 fn metadata(value: Option<Value>) -> Result<HashMap<String, String>, HeaderError> {
