@@ -1,5 +1,6 @@
 //! What an operator's tensors and weights must look like: one table for every reader.
 
+use super::OpKind;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::tensor::{Layout, Tensor};
@@ -203,34 +204,112 @@ impl Work {
     }
 }
 
-pub(super) fn check(arguments: &[Argument], max_rows: usize, tensors: &[Option<Tensor>]) -> Result<usize> {
-    if tensors.len() != arguments.len() {
-        return Err(Error::invalid(format!(
-            "{} tensors were passed, and it takes {}: {}",
-            tensors.len(),
-            arguments.len(),
-            arguments.iter().map(|a| a.name).collect::<Vec<_>>().join(", ")
-        )));
+/// What a run of an operator takes; see [`Op::signature`](crate::Op::signature).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    kind: OpKind,
+    arguments: Vec<Argument>,
+    weights: Vec<WeightsDesc>,
+    max_rows: usize,
+}
+
+impl Signature {
+    pub(super) const fn new(
+        kind: OpKind,
+        arguments: Vec<Argument>,
+        weights: Vec<WeightsDesc>,
+        max_rows: usize,
+    ) -> Self {
+        Self { kind, arguments, weights, max_rows }
     }
-    let mut rows = None;
-    for (argument, tensor) in arguments.iter().zip(tensors) {
-        let name = argument.name;
-        match (tensor, argument.present) {
-            (None, false) => {}
-            (None, true) => return Err(Error::invalid(format!("tensor `{name}` is missing"))),
-            (Some(_), false) => {
-                return Err(Error::invalid(format!(
-                    "tensor `{name}` was passed, and the attributes exclude it"
-                )));
-            }
-            (Some(tensor), true) => check_one(argument, tensor, &mut rows)?,
+
+    /// Which operator's.
+    pub const fn kind(&self) -> OpKind {
+        self.kind
+    }
+
+    /// The tensors, in the order in which they are passed.
+    pub fn arguments(&self) -> &[Argument] {
+        &self.arguments
+    }
+
+    /// The prepared weights, in the order in which they are passed.
+    pub fn weights(&self) -> &[WeightsDesc] {
+        &self.weights
+    }
+
+    /// The most rows (tokens) of a run.
+    pub const fn max_rows(&self) -> usize {
+        self.max_rows
+    }
+
+    /// Checks the tensors of a run, and gives the number of rows they have. It allocates only to say what is wrong.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::InvalidArgument`](crate::Status::InvalidArgument), naming the tensor.
+    pub fn check(&self, tensors: &[Option<Tensor>]) -> Result<usize> {
+        self.rows_of(tensors).map_err(|error| error.within(self.kind))
+    }
+
+    /// Checks the descriptions of the prepared weights of a run.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::InvalidArgument`](crate::Status::InvalidArgument), naming the place.
+    pub fn check_weights<'a>(&self, given: impl ExactSizeIterator<Item = &'a WeightsDesc>) -> Result<()> {
+        if given.len() != self.weights.len() {
+            return Err(Error::invalid(format!(
+                "{} weights were passed, and it takes {}",
+                given.len(),
+                self.weights.len()
+            ))
+            .within(self.kind));
         }
+        for (place, (given, wanted)) in given.zip(&self.weights).enumerate() {
+            if given != wanted {
+                return Err(Error::invalid(format!(
+                    "weights {place} were prepared as {given:?}, and it takes {wanted:?}"
+                ))
+                .within(self.kind));
+            }
+        }
+        Ok(())
     }
-    let rows = rows.unwrap_or(max_rows);
-    if rows > max_rows {
-        return Err(Error::invalid(format!("{rows} rows were passed to a plan for at most {max_rows}")));
+
+    fn rows_of(&self, tensors: &[Option<Tensor>]) -> Result<usize> {
+        if tensors.len() != self.arguments.len() {
+            return Err(Error::invalid(format!(
+                "{} tensors were passed, and it takes {}: {}",
+                tensors.len(),
+                self.arguments.len(),
+                self.arguments.iter().map(|a| a.name).collect::<Vec<_>>().join(", ")
+            )));
+        }
+        let mut rows = None;
+        for (argument, tensor) in self.arguments.iter().zip(tensors) {
+            let name = argument.name;
+            match (tensor, argument.present) {
+                (None, false) => {}
+                (None, true) => return Err(Error::invalid(format!("tensor `{name}` is missing"))),
+                (Some(_), false) => {
+                    return Err(Error::invalid(format!(
+                        "tensor `{name}` was passed, and the attributes exclude it"
+                    )));
+                }
+                (Some(tensor), true) => check_one(argument, tensor, &mut rows)?,
+            }
+        }
+        // Every operator has a tensor whose extent depends on the rows.
+        let rows = rows.unwrap_or(0);
+        if rows > self.max_rows {
+            return Err(Error::invalid(format!(
+                "{rows} rows were passed to a plan for at most {}",
+                self.max_rows
+            )));
+        }
+        Ok(rows)
     }
-    Ok(rows)
 }
 
 fn check_one(argument: &Argument, tensor: &Tensor, rows: &mut Option<usize>) -> Result<()> {

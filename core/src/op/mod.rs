@@ -20,7 +20,7 @@ mod route;
 mod swiglu;
 mod typed;
 
-pub use argument::{Argument, Extent, Role, WeightsDesc, Work};
+pub use argument::{Argument, Extent, Role, Signature, WeightsDesc, Work};
 pub use combine::Combine;
 pub use dequantize::Dequantize;
 pub use grouped_matmul::GroupedMatmul;
@@ -186,14 +186,18 @@ impl Op {
         each!(self, op => op.work(rows))
     }
 
-    /// Checks the tensors of a run against [`Self::arguments`] and gives the number of rows they have.
+    /// Arguments, weights and the most rows, gathered once so that each run is checked without allocating.
+    pub fn signature(&self) -> Signature {
+        Signature::new(self.kind(), self.arguments(), self.weights(), self.max_rows())
+    }
+
+    /// Checks the tensors of one run; whoever runs often keeps a [`Self::signature`].
     ///
     /// # Errors
     ///
-    /// [`Status::InvalidArgument`](crate::Status::InvalidArgument), naming the tensor.
+    /// Those of [`Signature::check`].
     pub fn check(&self, tensors: &[Option<Tensor>]) -> Result<usize> {
-        argument::check(&self.arguments(), self.max_rows(), tensors)
-            .map_err(|error| error.within(self.kind()))
+        self.signature().check(tensors)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Combine, Dequantize, GroupedMatmul, Matmul, MoeFfn, Op, Permute, Quantize, Route, SwiGlu};
+use super::{
+    Combine, Dequantize, GroupedMatmul, Matmul, MoeFfn, Op, Permute, Quantize, Route, Signature, SwiGlu,
+};
 use crate::error::Result;
 use crate::hal::{Device, Plan, PlanInfo, Stream, Weights};
 use crate::tensor::{Span, Tensor};
@@ -54,13 +56,13 @@ pub trait Operators {
 /// What the typed plans share: checked tensors in, the untyped plan run.
 fn run(
     plan: &dyn Plan,
-    op: &Op,
+    signature: &Signature,
     stream: &dyn Stream,
     tensors: &[Option<Tensor>],
     weights: &[&dyn Weights],
     workspace: Span,
 ) -> Result<()> {
-    op.check(tensors)?;
+    signature.check(tensors)?;
     plan.run(stream, tensors, weights, workspace)
 }
 
@@ -80,6 +82,7 @@ macro_rules! typed_plan {
         #[doc = concat!("A plan of a [`", stringify!($op), "`].")]
         pub struct $plan {
             op: Op,
+            signature: Signature,
             plan: Box<dyn Plan>,
         }
 
@@ -99,7 +102,7 @@ macro_rules! typed_plan {
                 workspace: Span,
             ) -> Result<()> {
                 let tensors = [$(typed_plan!(@pass $kind tensors.$field)),*];
-                run(&*self.plan, &self.op, stream, &tensors, &weights, workspace)
+                run(&*self.plan, &self.signature, stream, &tensors, &weights, workspace)
             }
 
             /// The workspace it wants, and how it will run.
@@ -189,6 +192,7 @@ pub struct MoeFfnWeights<'a> {
 /// A plan of a [`MoeFfn`].
 pub struct MoeFfnPlan {
     op: Op,
+    signature: Signature,
     plan: Box<dyn Plan>,
 }
 
@@ -209,10 +213,10 @@ impl MoeFfnPlan {
         let tensors = [Some(x), Some(ids), Some(w), expert_map, gate_up_bias, down_bias, Some(y)];
         let routed = [weights.gate_up, weights.down];
         match weights.shared {
-            None => run(&*self.plan, &self.op, stream, &tensors, &routed, workspace),
+            None => run(&*self.plan, &self.signature, stream, &tensors, &routed, workspace),
             Some((gate_up, down)) => {
                 let all = [routed[0], routed[1], gate_up, down];
-                run(&*self.plan, &self.op, stream, &tensors, &all, workspace)
+                run(&*self.plan, &self.signature, stream, &tensors, &all, workspace)
             }
         }
     }
@@ -234,7 +238,7 @@ macro_rules! operators {
             $(fn $method(&self, op: $op) -> Result<$plan> {
                 let op = Op::from(op);
                 op.validate()?;
-                Ok($plan { plan: self.prepare(&op)?, op })
+                Ok($plan { plan: self.prepare(&op)?, signature: op.signature(), op })
             })*
         }
     };
