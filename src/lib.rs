@@ -2,8 +2,10 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod moe;
 mod tensor_file;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use config::{Config, ConfigError};
+pub use moe::{MoeLayer, MoeOptions};
 pub use tensor_file::{NewTensor, TensorFile};

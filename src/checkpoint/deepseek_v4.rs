@@ -118,24 +118,18 @@ fn token_table(checkpoint: &Checkpoint, name: &str) -> Result<TokenTable> {
     } else {
         (4, bytes.as_chunks().0.iter().map(|id| i64::from(i32::from_le_bytes(*id))).collect())
     };
-    let mut ids = Vec::with_capacity(values.len());
-    for (place, found) in values.into_iter().enumerate() {
-        match i32::try_from(found) {
-            Ok(id) if (0..model.experts as i64).contains(&found) => ids.push(id),
-            _ => {
-                return Err(CheckpointError::ExpertOutOfRange {
-                    path: table.path().to_owned(),
-                    tensor: table.name().to_owned(),
-                    row: place / top_k,
-                    slot: place % top_k,
-                    offset: table.offset() + place * width,
-                    found,
-                    experts: model.experts,
-                });
-            }
-        }
-    }
-    Ok(TokenTable { top_k, ids })
+    // An id that no i32 holds is no expert either, and -1 never is one.
+    let ids = values.iter().map(|&id| i32::try_from(id).unwrap_or(-1)).collect();
+    TokenTable::new(ids, top_k, model.experts).map_err(|place| CheckpointError::ExpertOutOfRange {
+        path: table.path().to_owned(),
+        tensor: table.name().to_owned(),
+        row: place / top_k,
+        slot: place % top_k,
+        offset: table.offset() + place * width,
+        // The shape has whole rows, so the place is that of an id.
+        found: values.get(place).copied().unwrap_or(-1),
+        experts: model.experts,
+    })
 }
 
 /// A weight with its scales, `[n, k]`.

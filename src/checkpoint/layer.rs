@@ -85,11 +85,29 @@ pub struct Router<'a> {
 /// The experts of each token id: the table of a hash layer, whose every entry is an expert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenTable {
-    pub(crate) top_k: usize,
-    pub(crate) ids: Vec<i32>,
+    top_k: usize,
+    ids: Vec<i32>,
 }
 
 impl TokenTable {
+    /// A table of `top_k` experts for each token id. `Err` is the place of the first id that is none of `experts`,
+    /// or of the incomplete row at the end.
+    pub fn new(ids: Vec<i32>, top_k: usize, experts: usize) -> core::result::Result<Self, usize> {
+        let none = |id: &i32| usize::try_from(*id).map_or(true, |id| id >= experts);
+        if let Some(place) = ids.iter().position(none) {
+            return Err(place);
+        }
+        if top_k == 0 || !ids.len().is_multiple_of(top_k) {
+            return Err(ids.len());
+        }
+        Ok(Self { top_k, ids })
+    }
+
+    /// Experts of each token id.
+    pub const fn top_k(&self) -> usize {
+        self.top_k
+    }
+
     /// How many token ids it knows.
     pub fn vocabulary(&self) -> usize {
         self.ids.len() / self.top_k
