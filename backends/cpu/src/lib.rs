@@ -1,1 +1,170 @@
-//! To be written.
+//! The CPU backend of mxhal: the embedded default, and the reference of how a backend is written.
+//!
+//! It offers every operator with every activation scheme and every weight format that the core validates, on every
+//! shape, so that whatever else is missing, a result can be had.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`Cpu`] | the backend and its options |
+//! | `device` | the one device: information, memory, what makes plans, weights and streams |
+//! | `memory` | allocations, and how much there is |
+//! | `view` | tensors as rows of bytes: the place where addresses become slices |
+//! | `stream` | streams and events |
+//! | `support` | what runs here, and with which properties |
+//! | `weights` | weights as they lie in memory |
+//! | `pool` | the threads, and how work is divided among them |
+//! | `kernel` | the inner loop of products, behind a table |
+//! | `op` | a file for each operator |
+//!
+//! # Time
+//!
+//! Work is done when the call that enqueues it returns: the calling thread waits while the backend's own threads (not
+//! those of rayon's global pool, which are the engine's) do it. So streams have nothing to wait for, events are points
+//! of time, and a failure is reported by the call itself.
+//!
+//! # Memory
+//!
+//! Device memory is host memory, and an address is one of this process. What an engine allocated itself may be passed
+//! as it is, if it is aligned to the size of its elements. A run allocates no tensor memory: what it needs besides its
+//! tensors comes from the workspace.
+//!
+//! # Numbers
+//!
+//! Products are sums in float32, in an order that depends on K alone. Hence the same bits from run to run, in whatever
+//! batch a row appears, and for any number of threads; all three are declared and tested. A sum and its bias are
+//! rounded to the output together, once. The functions of SwiGLU and routing are computed in float64.
+
+mod device;
+mod kernel;
+mod memory;
+mod op;
+mod pool;
+mod stream;
+mod support;
+mod view;
+mod weights;
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+
+use mxhal_core::{Backend, Device, Error, Identity, Result};
+
+use crate::device::{CpuDevice, Shared};
+use crate::kernel::Kernels;
+use crate::pool::Pool;
+
+/// The options that [`Cpu::new`] takes.
+pub const OPTIONS: [&str; 1] = ["threads"];
+
+/// The most threads that may be asked for.
+const MAX_THREADS: usize = 4096;
+
+/// The CPU backend: one device, the machine's processors together.
+///
+/// ```
+/// use mxhal_core::Backend;
+///
+/// let cpu = mxhal_cpu::Cpu::new(&[("threads".to_owned(), "2".to_owned())])?;
+/// assert_eq!(cpu.open_device(0)?.info()?.units, 2);
+/// # Ok::<_, mxhal_core::Error>(())
+/// ```
+pub struct Cpu {
+    identity: Identity,
+    shared: Arc<Shared>,
+}
+
+impl Cpu {
+    /// Starts the backend, and its threads.
+    ///
+    /// `options` are keys and values, as `config.toml` has them:
+    ///
+    /// | key | value | default |
+    /// | --- | --- | --- |
+    /// | `threads` | threads that compute, 1 to 4096 | as many as this process may run in parallel |
+    ///
+    /// # Errors
+    ///
+    /// [`Status::InvalidArgument`](mxhal_core::Status::InvalidArgument) for a key or a value that is none of these,
+    /// [`Status::Unavailable`](mxhal_core::Status::Unavailable) when the threads could not be started.
+    pub fn new(options: &[(String, String)]) -> Result<Self> {
+        let mut threads = thread::available_parallelism().map_or(1, NonZero::get);
+        for (key, value) in options {
+            match key.as_str() {
+                "threads" => threads = parse_threads(value)?,
+                _ => {
+                    return Err(Error::invalid(format!(
+                        "`{key}` is not an option of the CPU backend; its options are `{}`",
+                        OPTIONS.join("`, `")
+                    )));
+                }
+            }
+        }
+        Ok(Self {
+            identity: Identity {
+                name: "cpu".to_owned(),
+                vendor: "mxhal".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            shared: Arc::new(Shared::new(Pool::new(threads)?, Kernels::choose())),
+        })
+    }
+}
+
+impl Backend for Cpu {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn device_count(&self) -> Result<u32> {
+        Ok(1)
+    }
+
+    fn open_device(&self, index: u32) -> Result<Arc<dyn Device>> {
+        if index != 0 {
+            return Err(Error::invalid(format!(
+                "device {index} was asked for; the CPU backend has one device, number 0"
+            )));
+        }
+        Ok(Arc::new(CpuDevice::new(Arc::clone(&self.shared))))
+    }
+}
+
+fn parse_threads(value: &str) -> Result<usize> {
+    match value.trim().parse() {
+        Ok(threads) if (1..=MAX_THREADS).contains(&threads) => Ok(threads),
+        _ => Err(Error::invalid(format!(
+            "option `threads` is `{value}`; it is a number from 1 to {MAX_THREADS}"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mxhal_core::Status;
+
+    fn refused(key: &str, value: &str) -> String {
+        let error = Cpu::new(&[(key.to_owned(), value.to_owned())]).err().unwrap();
+        assert_eq!(error.status(), Status::InvalidArgument);
+        error.message().to_owned()
+    }
+
+    #[test]
+    fn options_that_are_none_are_named_with_those_that_are() {
+        assert!(refused("treads", "2").contains("`treads`"));
+        assert!(refused("treads", "2").contains("`threads`"));
+        for value in ["0", "-1", "many", "", "4097"] {
+            assert!(refused("threads", value).contains(&format!("`{value}`")));
+        }
+    }
+
+    #[test]
+    fn there_is_one_device() {
+        let cpu = Cpu::new(&[]).unwrap();
+        assert_eq!(cpu.device_count(), Ok(1));
+        assert!(cpu.open_device(0).is_ok());
+        let error = cpu.open_device(1).err().unwrap();
+        assert_eq!(error.status(), Status::InvalidArgument);
+    }
+}

@@ -1,0 +1,92 @@
+//! Combine: weighted sums of rows, in order of slot.
+
+use mxhal_core::Result;
+use mxhal_core::op::Combine;
+
+use super::{Execute, Tensors};
+use crate::device::Shared;
+use crate::pool::{Pool, Scratch};
+use crate::view::{Input, Output, Workspace};
+use crate::weights::CpuWeights;
+
+impl Execute for Combine {
+    fn workspace_bytes(&self, pool: &Pool) -> u64 {
+        Scratch::<f32>::room(pool, scratch_values(self.columns))
+    }
+
+    fn execute(
+        &self,
+        shared: &Shared,
+        tensors: Tensors<'_>,
+        _weights: &[&CpuWeights],
+        mut workspace: Workspace<'_>,
+    ) -> Result<()> {
+        let positions = tensors.input(1, "positions")?;
+        let weights = tensors.optional_input(2, "weights")?;
+        let sum = Sum {
+            rows: tensors.input(0, "rows")?,
+            top_k: self.top_k,
+            position: |token: usize, slot: usize| positions.row(token).integer(slot),
+            weight: |token: usize, slot: usize| weights.as_ref().map(|w| w.row(token).float(slot)),
+            addend: tensors.optional_input(3, "addend")?,
+        };
+        let mut y = tensors.output(4, "y")?;
+        let mut scratch = Scratch::take(&shared.pool, &mut workspace, scratch_values(self.columns))?;
+        combine(&shared.pool, &sum, &mut y, &mut scratch);
+        Ok(())
+    }
+}
+
+/// What is summed.
+pub(super) struct Sum<'a, P, W> {
+    pub(super) rows: Input<'a>,
+    pub(super) top_k: usize,
+    /// The row of a token's slot. One that is none of the rows is skipped.
+    pub(super) position: P,
+    /// The weight of a token's slot; none for 1.
+    pub(super) weight: W,
+    /// What is added last.
+    pub(super) addend: Option<Input<'a>>,
+}
+
+/// Float32 values of scratch that each thread needs for so many columns.
+pub(super) fn scratch_values(columns: usize) -> usize {
+    columns.saturating_mul(2)
+}
+
+/// Sums for each token of `y`, in float32 from +0 on, and rounds once.
+pub(super) fn combine<P, W>(
+    pool: &Pool,
+    sum: &Sum<'_, P, W>,
+    y: &mut Output<'_>,
+    scratch: &mut Scratch<'_, f32>,
+) where
+    P: Fn(usize, usize) -> i32 + Sync,
+    W: Fn(usize, usize) -> Option<f32> + Sync,
+{
+    let (tokens, columns) = (y.rows(), y.columns());
+    pool.rows(tokens, 2 * sum.top_k * columns, [y], scratch, |scratch, token, [mut y]| {
+        let (sums, values) = scratch[..2 * columns].split_at_mut(columns);
+        sums.fill(0.0);
+        for slot in 0..sum.top_k {
+            let row = (sum.position)(token, slot);
+            let Some(row) = usize::try_from(row).ok().filter(|row| *row < sum.rows.rows()) else { continue };
+            sum.rows.row(row).decode(values);
+            if let Some(weight) = (sum.weight)(token, slot) {
+                values.iter_mut().for_each(|value| *value *= weight);
+            }
+            add(sums, values);
+        }
+        if let Some(addend) = &sum.addend {
+            addend.row(token).decode(values);
+            add(sums, values);
+        }
+        y.round(sums);
+    });
+}
+
+fn add(sums: &mut [f32], values: &[f32]) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += value;
+    }
+}

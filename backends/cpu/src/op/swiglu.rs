@@ -1,0 +1,137 @@
+//! SwiGlu: the gated activation, in float64.
+
+use mxhal_core::format::bf16;
+use mxhal_core::op::{SwiGlu, SwiGluForm, SwiGluVariant};
+use mxhal_core::{Quantization, Result};
+
+use super::{Execute, Tensors, ensure_factor_per_row};
+use crate::device::Shared;
+use crate::pool::{Pool, Scratch};
+use crate::view::{Input, Output, Workspace};
+use crate::weights::CpuWeights;
+
+impl Execute for SwiGlu {
+    fn workspace_bytes(&self, pool: &Pool) -> u64 {
+        Scratch::<f32>::room(pool, scratch_values(self.n))
+    }
+
+    fn execute(
+        &self,
+        shared: &Shared,
+        tensors: Tensors<'_>,
+        _weights: &[&CpuWeights],
+        mut workspace: Workspace<'_>,
+    ) -> Result<()> {
+        let x = tensors.input(0, "x")?;
+        let row_weights = tensors.optional_input(1, "row_weights")?;
+        let mut y = tensors.output(2, "y")?;
+        ensure_factor_per_row("y", &y, self.to.format)?;
+        let mut scratch = Scratch::take(&shared.pool, &mut workspace, scratch_values(self.n))?;
+        let weight = |row| row_weights.as_ref().map(|weights| weights.row(0).float(row));
+        rows(&shared.pool, &self.form, &x, weight, &self.to, &mut y, &mut scratch);
+        Ok(())
+    }
+}
+
+/// Float32 values of scratch that each thread needs for `n` columns.
+pub(super) fn scratch_values(n: usize) -> usize {
+    n.saturating_mul(3)
+}
+
+/// Activates as many rows as `y` has; `weight` is that of a row.
+pub(super) fn rows(
+    pool: &Pool,
+    form: &SwiGluForm,
+    x: &Input<'_>,
+    weight: impl Fn(usize) -> Option<f32> + Sync,
+    to: &Quantization,
+    y: &mut Output<'_>,
+    scratch: &mut Scratch<'_, f32>,
+) {
+    let (rows, n) = (y.rows(), y.columns());
+    pool.rows(rows, 32 * n, [y], scratch, |scratch, row, [mut y]| {
+        let (gate_up, values) = scratch[..3 * n].split_at_mut(2 * n);
+        x.row(row).decode(gate_up);
+        activate(form, gate_up, values);
+        if let Some(weight) = weight(row) {
+            values.iter_mut().for_each(|value| *value *= weight);
+        }
+        if to.format.is_block_scaled() {
+            values.iter_mut().for_each(|value| *value = bf16::to_f32(bf16::from_f32(*value)));
+        }
+        y.store(values, to);
+    });
+}
+
+fn activate(form: &SwiGluForm, gate_up: &[f32], values: &mut [f32]) {
+    let function = Function::new(form);
+    if form.interleaved {
+        for ([gate, up], value) in gate_up.as_chunks().0.iter().zip(values) {
+            *value = function.value(*gate, *up);
+        }
+    } else {
+        let (gates, ups) = gate_up.split_at(values.len());
+        for ((gate, up), value) in gates.iter().zip(ups).zip(values) {
+            *value = function.value(*gate, *up);
+        }
+    }
+}
+
+/// The function with its constants as they are used.
+struct Function {
+    variant: SwiGluVariant,
+    limit: f64,
+    alpha: f64,
+}
+
+impl Function {
+    fn new(form: &SwiGluForm) -> Self {
+        Self {
+            variant: form.variant,
+            limit: if form.limit == 0.0 { f64::INFINITY } else { f64::from(form.limit) },
+            alpha: f64::from(form.alpha),
+        }
+    }
+
+    /// Rounded to float32 once. A NaN stays one, which `f64::min` would lose.
+    fn value(&self, gate: f32, up: f32) -> f32 {
+        let (gate, up) = (f64::from(gate), f64::from(up).clamp(-self.limit, self.limit));
+        let gate = if gate > self.limit { self.limit } else { gate };
+        let value = match self.variant {
+            SwiGluVariant::GptOss => (up + 1.0) * gate * sigmoid(self.alpha * gate),
+            _ => gate * sigmoid(gate) * up,
+        };
+        value as f32
+    }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(form: SwiGluForm, gate: f32, up: f32) -> f32 {
+        Function::new(&form).value(gate, up)
+    }
+
+    #[test]
+    fn the_limit_cuts_the_gate_above_and_up_on_both_sides() {
+        let limited = SwiGluForm::silu(10.0);
+        assert_eq!(value(limited, 50.0, 3.0), value(limited, 10.0, 3.0));
+        assert_eq!(value(limited, 1.0, -50.0), value(limited, 1.0, -10.0));
+        assert_ne!(value(limited, -20.0, 1.0), value(limited, -10.0, 1.0));
+        assert_eq!(value(SwiGluForm::silu(0.0), 50.0, 30.0), 1500.0);
+    }
+
+    #[test]
+    fn nan_stays_and_a_very_negative_gate_gives_zero() {
+        for form in [SwiGluForm::silu(0.0), SwiGluForm::silu(10.0), SwiGluForm::gpt_oss(7.0)] {
+            assert!(value(form, f32::NAN, 1.0).is_nan());
+            assert!(value(form, 1.0, f32::NAN).is_nan());
+            assert_eq!(value(form, -2000.0, 1.0), 0.0);
+        }
+    }
+}
