@@ -722,6 +722,7 @@ static int32_t judge_matmul(const mxhal_op_matmul *op, mxhal_answer *answer, mxh
   if (!is_plain_float(op->output_format)) {
     return fail(error, MXHAL_INVALID_ARGUMENT, "output_format is %s; it is f32, bf16 or f16", output);
   }
+  if (op->has_bias > 1) return fail(error, MXHAL_INVALID_ARGUMENT, "has_bias is %" PRIu32 "; it is 0 or 1", op->has_bias);
   if (op->weight_format != MXHAL_MXFP4) {
     return no(answer, MXHAL_REASON_FORMAT, "weights in %s are not offered; this example has mxfp4", weight);
   }

@@ -1,0 +1,167 @@
+//! The conformance suite is held to its own purpose: each deliberately wrong backend of `conformance/mutants` is caught,
+//! by the suite that is meant to catch it, and their correct twin passes.
+
+#![cfg(feature = "cli")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use mxhal_conformance::report::{CaseReport, Report, StateKind};
+use mxhal_conformance::suite::SuiteKind;
+
+/// A mutant, and how it is caught.
+struct Mutant {
+    fault: &'static str,
+    /// The suite that is meant to catch it.
+    suite: SuiteKind,
+    /// Cases that are asked: some that meet the fault, and some that do not.
+    filter: &'static str,
+    /// What comes of a case that meets it.
+    caught_as: StateKind,
+}
+
+const fn fails(fault: &'static str, suite: SuiteKind, filter: &'static str) -> Mutant {
+    Mutant { fault, suite, filter, caught_as: StateKind::Fail }
+}
+
+const MUTANTS: [Mutant; 10] = [
+    fails("nibbles-swapped", SuiteKind::Exact, "^exact/(de)?quantize/"),
+    fails("ties-away", SuiteKind::Exact, "^exact/(de)?quantize/"),
+    fails("floor-for-ceil", SuiteKind::Exact, "^exact/(de)?quantize/"),
+    fails("nan-scale-ignored", SuiteKind::Special, "^special/"),
+    fails("last-block-dropped", SuiteKind::Exact, "^exact/(dequantize|matmul)/"),
+    fails("write-past-end", SuiteKind::Memory, "^memory/"),
+    fails("expert-off-by-one", SuiteKind::Exact, "^exact/(route|permute)/"),
+    fails("counts-cumulative", SuiteKind::Exact, "^exact/(grouped-matmul|matmul)/"),
+    Mutant {
+        fault: "exit-in-run",
+        suite: SuiteKind::Exact,
+        filter: "^exact/(de)?quantize/",
+        caught_as: StateKind::Crash,
+    },
+    Mutant {
+        fault: "hang-in-run",
+        suite: SuiteKind::Exact,
+        filter: "^exact/(de)?quantize/",
+        caught_as: StateKind::Timeout,
+    },
+];
+
+#[test]
+fn the_correct_twin_passes_everything() {
+    let (status, report) = conform("none", "");
+    let wrong: Vec<_> = report.cases.iter().filter(|case| case.state.is_wrong()).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(status, 0);
+    assert!(report.passed && passed(&report).count() > 0, "nothing was executed");
+}
+
+#[test]
+fn each_mutant_is_caught_by_the_suite_meant_for_it() {
+    for mutant in &MUTANTS {
+        let Mutant { fault, suite, filter, caught_as } = mutant;
+        let (status, report) = conform(fault, filter);
+        let wrong: Vec<_> = report.cases.iter().filter(|case| case.state.is_wrong()).collect();
+        assert!(
+            wrong.iter().any(|case| case.suite == *suite && case.state.kind() == *caught_as),
+            "no case of `{suite}` {} for {fault}; wrong are {wrong:#?}",
+            caught_as.name()
+        );
+        assert_eq!(status, 1, "{fault}");
+        assert!(!report.passed, "{fault}");
+        // What is right is not condemned along with it.
+        assert!(passed(&report).count() > 0, "nothing passed for {fault}");
+    }
+}
+
+#[test]
+fn the_run_goes_on_after_a_crash_and_after_a_timeout() {
+    for mutant in MUTANTS.iter().filter(|mutant| mutant.caught_as != StateKind::Fail) {
+        let (_, report) = conform(mutant.fault, mutant.filter);
+        let first = report.cases.iter().position(|case| case.state.kind() == mutant.caught_as);
+        let after = &report.cases[first.expect("the test above") + 1..];
+        assert!(
+            after.iter().any(|case| case.state.kind() == StateKind::Pass),
+            "nothing passed after {} of {}: {after:#?}",
+            report.cases[first.expect("as above")].name,
+            mutant.fault
+        );
+    }
+}
+
+#[test]
+fn the_table_of_the_readme_is_the_table_of_this_test() {
+    let readme = include_str!("../conformance/mutants/README.md");
+    let rows: Vec<(&str, &str)> = readme
+        .lines()
+        .filter_map(|line| {
+            let cells: Vec<_> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            let [_, fault, _, suite, _] = cells[..] else { return None };
+            (!matches!(fault, "fault" | "---" | "none")).then_some((fault, suite))
+        })
+        .collect();
+    let ours: Vec<_> = MUTANTS.iter().map(|mutant| (mutant.fault, mutant.suite.name())).collect();
+    assert_eq!(rows, ours);
+}
+
+fn passed(report: &Report) -> impl Iterator<Item = &CaseReport> {
+    report.cases.iter().filter(|case| case.state.kind() == StateKind::Pass)
+}
+
+/// Judges the backend with this fault; gives the exit status and the report. An empty filter asks everything.
+fn conform(fault: &str, filter: &str) -> (i32, Report) {
+    let folder = tempfile::tempdir().expect("a folder for the configuration and the report");
+    let (config, json) = (folder.path().join("config.toml"), folder.path().join("report.json"));
+    let library = PLUGIN.display().to_string();
+    fs::write(
+        &config,
+        format!(
+            "[backend]\nname = \"mutants\"\nlibrary = {library:?}\n\n[backend.options]\nfault = {fault:?}\nthreads = 1\n"
+        ),
+    )
+    .expect("the folder is ours");
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mxhal"));
+    command.arg("conform").arg("--config").arg(&config).args(["--backend", "mutants", "--json"]).arg(&json);
+    if !filter.is_empty() {
+        command.args(["--filter", filter]);
+    }
+    let output = command.output().expect("the binary was built with this test");
+    let text = fs::read_to_string(&json).unwrap_or_else(|error| {
+        panic!(
+            "no report for {fault}: {error}\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
+    });
+    let report = serde_json::from_str(&text).expect("a report can be read again");
+    (output.status.code().expect("the parent survives what its workers do not"), report)
+}
+
+/// The mutants' library, built once, as this test was.
+static PLUGIN: LazyLock<PathBuf> = LazyLock::new(|| {
+    // target/PROFILE/mxhal: the same profile in the same folder shares what is compiled already.
+    let profile_folder = Path::new(env!("CARGO_BIN_EXE_mxhal")).parent().expect("a binary lies in a folder");
+    let profile = match profile_folder.file_name().and_then(|name| name.to_str()).expect("cargo names it") {
+        "debug" => "dev",
+        other => other,
+    };
+    let output = Command::new(env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--package", "mxhal-mutants", "--profile", profile, "--message-format", "json"])
+        .arg("--target-dir")
+        .arg(profile_folder.parent().expect("a profile's folder lies in the target folder"))
+        .output()
+        .expect("cargo runs this test, so it can be run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Cargo says where it put it, one JSON object a line.
+    let messages = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "mxhal_mutants")
+        .find_map(|message| message["filenames"][0].as_str().map(PathBuf::from))
+        .expect("cargo built the library")
+});
