@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- 1. What the file says about itself ------------------------------------------------------------------------------- */
+/* ---- 1. What the file says about itself -------------------------------------------------------------------------- */
 
 #if defined(__has_feature) /* Clang tells by __has_feature what GCC tells by macros */
 #if __has_feature(address_sanitizer)
@@ -61,7 +61,7 @@ const mxhal_plugin_identity mxhal_identity = {
     .version = "0.1.0",
 };
 
-/* ---- 2. Errors and handles --------------------------------------------------------------------------------------------- */
+/* ---- 2. Errors and handles --------------------------------------------------------------------------------------- */
 
 /* Whether the other side's struct, whose size it states first, is large enough to have this field (R1). */
 #define HAS(pointer, type, field) \
@@ -160,7 +160,7 @@ static int32_t too_short(mxhal_error *error, const char *what, uint32_t got, siz
               got, wanted);
 }
 
-/* ---- 3. Numbers --------------------------------------------------------------------------------------------------------- */
+/* ---- 3. Numbers -------------------------------------------------------------------------------------------------- */
 
 /* "Rounded once, to nearest even" admits one answer, so nothing is left to a math library, to a rounding mode or to a
  * flag that flushes subnormals. Everything is computed in double, which holds each value of the formats exactly, and
@@ -308,7 +308,7 @@ static void store(uint8_t *row, int64_t column, uint32_t format, double value) {
   memcpy(row + column * 2, &bits, sizeof bits);
 }
 
-/* ---- 4. Devices ----------------------------------------------------------------------------------------------------------- */
+/* ---- 4. Devices -------------------------------------------------------------------------------------------------- */
 
 /* What `self` points to. One per load; the host calls mxhal_plugin_open once. */
 static struct backend {
@@ -393,7 +393,7 @@ static int32_t device_info(mxhal_device *device, mxhal_device_info *info, mxhal_
   return MXHAL_OK;
 }
 
-/* ---- 5. Memory, streams, events, copies -------------------------------------------------------------------------------- */
+/* ---- 5. Memory, streams, events, copies -------------------------------------------------------------------------- */
 
 /* Lies before each allocation, and takes a whole cache line to keep the alignment of what follows. */
 typedef struct allocation {
@@ -570,7 +570,7 @@ static int32_t fill(mxhal_stream *stream, void *to, uint8_t value, uint64_t byte
   return MXHAL_OK;
 }
 
-/* ---- 6. Operators ----------------------------------------------------------------------------------------------------------- */
+/* ---- 6. Operators ------------------------------------------------------------------------------------------------ */
 
 /* One function judges an operator, for op_supports and for plan_create, so that they cannot disagree:
  *
@@ -993,8 +993,8 @@ static int32_t take_bias(const mxhal_op_matmul *op, const mxhal_tensor *bias, mx
   return MXHAL_OK;
 }
 
-/* The products are exact in double, and so are their sums as long as the terms lie within 2^40 of each other; so the one
- * rounding that counts is that of `store`. */
+/* The products are exact in double, and so are their sums as long as their sizes lie within some 2^30; the rounding
+ * that counts is that of `store`. */
 static double dot(const double *a, const uint8_t *codes, const uint8_t *scales, int64_t k) {
   double sum = 0;
   for (int64_t column = 0; column < k; column++) {
@@ -1029,7 +1029,7 @@ static int32_t run_matmul(const mxhal_op_matmul *op, const arguments *given, mxh
   return MXHAL_OK;
 }
 
-/* ---- 7. Weights --------------------------------------------------------------------------------------------------------------- */
+/* ---- 7. Weights -------------------------------------------------------------------------------------------------- */
 
 /* A part or an export: a contiguous host tensor in MXFP4 of so many dimensions, the last of which is k. */
 static int32_t check_host_tensor(const mxhal_tensor *tensor, uint32_t index, uint32_t rank, int64_t k, int64_t *count,
@@ -1172,7 +1172,7 @@ static int32_t weights_destroy(mxhal_weights *weights, mxhal_error *error) {
   return status;
 }
 
-/* ---- 8. The table --------------------------------------------------------------------------------------------------------------- */
+/* ---- 8. The table ------------------------------------------------------------------------------------------------ */
 
 /* Null: there is no extension here, nor, below, a native stream that could be wrapped. */
 static const void *extension(void *self, const char *name) {
