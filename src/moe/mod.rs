@@ -31,7 +31,9 @@ mod scheme;
 use std::sync::Arc;
 
 use mxhal_core::op::{Extent, WeightPosition};
-use mxhal_core::{Buffer, Device, Error, Format, HostTensor, Quantization, Result, Stream, Tensor, buffer};
+use mxhal_core::{
+    Buffer, Device, Error, Format, HostTensor, Layout, Quantization, Result, Stream, Tensor, buffer,
+};
 
 use crate::checkpoint::MoeLayerTensors;
 pub use experts::MoePath;
@@ -217,10 +219,20 @@ impl MoeLayer {
         ids_given: Option<Tensor>,
         y: Tensor,
     ) -> Result<Routing> {
-        let workspace = self.workspace.span();
-        let routing = self.router.run(stream, x, ids_given, workspace)?;
-        self.experts.run(stream, x, routing, y, workspace)?;
-        Ok(routing)
+        let Shape { layer, max_tokens, .. } = self.shape;
+        let enqueue = || {
+            let tokens = self.tokens_of(x.layout())?;
+            if tokens > max_tokens {
+                return Err(Error::invalid(format!(
+                    "x has {tokens} tokens, and the layer was prepared for at most {max_tokens}"
+                )));
+            }
+            let workspace = self.workspace.span();
+            let routing = self.router.run(stream, x, ids_given, workspace)?;
+            self.experts.run(stream, x, routing, y, workspace)?;
+            Ok(routing)
+        };
+        enqueue().map_err(|error: Error| error.within(format!("layer {layer}")))
     }
 
     /// Whether experts are looked up by token id, and not chosen by score.
@@ -245,11 +257,7 @@ impl MoeLayer {
         token_ids: Option<&[i64]>,
     ) -> Result<MoeOutput> {
         let Shape { hidden, max_tokens, .. } = self.shape;
-        let layout = x.layout();
-        if layout.format() != Format::Bf16 || layout.shape().len() != 2 || layout.columns() != hidden {
-            return Err(Error::invalid(format!("x is {layout}, and it should be bf16[tokens, {hidden}]")));
-        }
-        let tokens = layout.rows();
+        let tokens = self.tokens_of(x.layout())?;
         let ids_given = self.look_up(tokens, token_ids)?;
         let mut output = MoeOutput::default();
         for first in (0..tokens).step_by(max_tokens) {
@@ -260,6 +268,15 @@ impl MoeLayer {
             self.chunk(stream, x, ids, &mut output)?;
         }
         Ok(output)
+    }
+
+    /// The tokens of an input, which has the layer's format and columns.
+    fn tokens_of(&self, x: &Layout) -> Result<usize> {
+        let hidden = self.shape.hidden;
+        if x.format() == Format::Bf16 && x.shape().len() == 2 && x.columns() == hidden {
+            return Ok(x.rows());
+        }
+        Err(Error::invalid(format!("x is {x}, and it should be bf16[tokens, {hidden}]")))
     }
 
     /// The experts of each token, where the layer looks them up.
