@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use mxhal_conformance::report::{CaseReport, Report, StateKind};
+use mxhal_conformance::report::{Report, StateKind};
 use mxhal_conformance::suite::SuiteKind;
 
 /// A mutant, and how it is caught.
@@ -55,11 +55,13 @@ fn the_correct_twin_passes_everything() {
     let wrong: Vec<_> = report.cases.iter().filter(|case| case.state.is_wrong()).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(status, 0);
-    assert!(report.passed && passed(&report).count() > 0, "nothing was executed");
+    assert!(report.passed, "{:#?}", report.notes);
+    let passed = report.cases.iter().filter(|case| case.state.kind() == StateKind::Pass).count();
+    assert!(passed > 0, "nothing was executed");
 }
 
 #[test]
-fn each_mutant_is_caught_by_the_suite_meant_for_it() {
+fn each_mutant_is_caught_by_the_suite_meant_for_it_and_the_run_goes_on() {
     for mutant in &MUTANTS {
         let Mutant { fault, suite, filter, caught_as } = mutant;
         let (status, report) = conform(fault, filter);
@@ -71,22 +73,13 @@ fn each_mutant_is_caught_by_the_suite_meant_for_it() {
         );
         assert_eq!(status, 1, "{fault}");
         assert!(!report.passed, "{fault}");
-        // What is right is not condemned along with it.
-        assert!(passed(&report).count() > 0, "nothing passed for {fault}");
-    }
-}
-
-#[test]
-fn the_run_goes_on_after_a_crash_and_after_a_timeout() {
-    for mutant in MUTANTS.iter().filter(|mutant| mutant.caught_as != StateKind::Fail) {
-        let (_, report) = conform(mutant.fault, mutant.filter);
-        let first = report.cases.iter().position(|case| case.state.kind() == mutant.caught_as);
-        let after = &report.cases[first.expect("the test above") + 1..];
+        // What is right is not condemned along with it, and a worker that is gone costs one case.
+        let first = report.cases.iter().position(|case| case.state.is_wrong()).expect("asserted above");
+        let after = &report.cases[first + 1..];
         assert!(
             after.iter().any(|case| case.state.kind() == StateKind::Pass),
-            "nothing passed after {} of {}: {after:#?}",
-            report.cases[first.expect("as above")].name,
-            mutant.fault
+            "nothing passed after {} of {fault}: {after:#?}",
+            report.cases[first].name
         );
     }
 }
@@ -104,10 +97,6 @@ fn the_table_of_the_readme_is_the_table_of_this_test() {
         .collect();
     let ours: Vec<_> = MUTANTS.iter().map(|mutant| (mutant.fault, mutant.suite.name())).collect();
     assert_eq!(rows, ours);
-}
-
-fn passed(report: &Report) -> impl Iterator<Item = &CaseReport> {
-    report.cases.iter().filter(|case| case.state.kind() == StateKind::Pass)
 }
 
 /// Judges the backend with this fault; gives the exit status and the report. An empty filter asks everything.

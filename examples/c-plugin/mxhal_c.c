@@ -79,7 +79,8 @@ static void copy_text(char *to, size_t room, const char *text) {
 }
 
 /* Fills the caller's error, as far as it is large (it may be null), and returns the status for the caller to return. */
-static int32_t fail_with_code(mxhal_error *error, mxhal_status status, int64_t code, const char *format, va_list values) {
+static int32_t fail_with_code(mxhal_error *error, mxhal_status status, int64_t code, const char *format,
+                              va_list values) {
   if (error == NULL) return status;
   if (HAS(error, mxhal_error, status)) error->status = status;
   if (HAS(error, mxhal_error, vendor_code)) error->vendor_code = code;
@@ -156,8 +157,8 @@ static int32_t is_null(mxhal_error *error, const char *what) {
 
 /* A struct of the caller's that is smaller than version 0.1 has it lacks what we must know. */
 static int32_t too_short(mxhal_error *error, const char *what, uint32_t got, size_t wanted) {
-  return fail(error, MXHAL_INVALID_ARGUMENT, "struct_size of the %s is %" PRIu32 ", and version 0.1 has %zu bytes", what,
-              got, wanted);
+  return fail(error, MXHAL_INVALID_ARGUMENT, "struct_size of the %s is %" PRIu32 ", and version 0.1 has %zu bytes",
+              what, got, wanted);
 }
 
 /* ---- 3. Numbers -------------------------------------------------------------------------------------------------- */
@@ -236,7 +237,7 @@ static uint8_t e2m1_at(const uint8_t *row, int64_t column) {
   return (uint8_t)(column % 2 == 0 ? row[column / 2] & 15 : row[column / 2] >> 4);
 }
 
-/* The nearest code. A tie goes to the even one, hence < and <= by turns; beyond 6 it saturates; zeros keep their sign. */
+/* The nearest code. A tie goes to the even one, hence < and <= by turns; beyond 6 it saturates; zeros keep a sign. */
 static uint8_t e2m1_nearest(double value) {
   double magnitude = signbit(value) ? -value : value;
   uint8_t code;
@@ -272,8 +273,8 @@ static double mxfp4_value(uint8_t code, double scale) {
 }
 
 /* The scale byte of a block whose largest magnitude is amax. With amax = 1.f * 2^e, the largest power of two among the
- * elements being 4 = 2^2, the OCP rule is e - 2. That saturates where amax is above 1.5 * 2^e, which `ceil` answers with
- * the next scale; `even` rounds amax to E2M1's one bit of mantissa first, which carries from 1.75 on. No logarithm. */
+ * elements being 4 = 2^2, the OCP rule is e - 2. That saturates where amax is above 1.5 * 2^e, which `ceil` answers
+ * with the next scale; `even` rounds amax to E2M1's one bit of mantissa first, which carries from 1.75 on. */
 static uint8_t scale_byte(double amax, uint32_t rule) {
   if (!isfinite(amax)) return E8M0_NAN;
   if (amax == 0.0) return 0;
@@ -355,7 +356,7 @@ static int32_t device_count(void *self, uint32_t *count, mxhal_error *error) {
 static int32_t device_open(void *self, uint32_t index, mxhal_device **device, mxhal_error *error) {
   if (!is(self, BACKEND)) return not_a(error, "backend", self);
   if (device == NULL) return is_null(error, "device");
-  if (index != 0) return fail(error, MXHAL_INVALID_ARGUMENT, "device %" PRIu32 " does not exist; there is only 0", index);
+  if (index != 0) return fail(error, MXHAL_INVALID_ARGUMENT, "there is no device %" PRIu32 ", only 0", index);
   long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
   if (pages <= 0 || page_bytes <= 0) {
     return fail(error, MXHAL_UNAVAILABLE, "sysconf tells no size of memory (_SC_PHYS_PAGES, _SC_PAGESIZE)");
@@ -410,8 +411,9 @@ static int32_t allocate(mxhal_device *device, uint64_t bytes, void **address, mx
   uint64_t used = atomic_load(&device->used_bytes);
   do {
     if (bytes > device->total_bytes - used) {
-      return fail(error, MXHAL_OUT_OF_MEMORY, "%" PRIu64 " bytes were asked for, and %" PRIu64 " of %" PRIu64 " are free",
-                  bytes, device->total_bytes - used, device->total_bytes);
+      return fail(error, MXHAL_OUT_OF_MEMORY,
+                  "%" PRIu64 " bytes were asked for, and %" PRIu64 " of %" PRIu64 " are free", bytes,
+                  device->total_bytes - used, device->total_bytes);
     }
   } while (!atomic_compare_exchange_weak(&device->used_bytes, &used, used + bytes));
 
@@ -459,8 +461,9 @@ static int32_t memory_info(mxhal_device *device, uint64_t *free_bytes, uint64_t 
   return MXHAL_OK;
 }
 
-/* Work is done before the call that enqueues it returns, which R6 allows. So a stream has no state, waiting for one never
- * takes time, and nothing is left to fail later. A real queue keeps its first failure, and reports it when synchronised. */
+/* Work is done before the call that enqueues it returns, which R6 allows. So a stream has no state, waiting for one
+ * takes no time, and nothing is left to fail later. A real queue keeps its first failure, and reports it when it is
+ * synchronised. */
 struct mxhal_stream {
   uint32_t tag;
 };
@@ -565,7 +568,7 @@ static int32_t copy(mxhal_stream *stream, void *to, const void *from, uint64_t b
 static int32_t fill(mxhal_stream *stream, void *to, uint8_t value, uint64_t bytes, mxhal_error *error) {
   if (!is(stream, STREAM)) return not_a(error, "stream", stream);
   if (bytes == 0) return MXHAL_OK;
-  if (to == NULL) return fail(error, MXHAL_INVALID_ARGUMENT, "%" PRIu64 " bytes cannot be filled at address null", bytes);
+  if (to == NULL) return fail(error, MXHAL_INVALID_ARGUMENT, "%" PRIu64 " bytes cannot be filled at null", bytes);
   memset(to, value, (size_t)bytes);
   return MXHAL_OK;
 }
@@ -722,7 +725,9 @@ static int32_t judge_matmul(const mxhal_op_matmul *op, mxhal_answer *answer, mxh
   if (!is_plain_float(op->output_format)) {
     return fail(error, MXHAL_INVALID_ARGUMENT, "output_format is %s; it is f32, bf16 or f16", output);
   }
-  if (op->has_bias > 1) return fail(error, MXHAL_INVALID_ARGUMENT, "has_bias is %" PRIu32 "; it is 0 or 1", op->has_bias);
+  if (op->has_bias > 1) {
+    return fail(error, MXHAL_INVALID_ARGUMENT, "has_bias is %" PRIu32 "; it is 0 or 1", op->has_bias);
+  }
   if (op->weight_format != MXHAL_MXFP4) {
     return no(answer, MXHAL_REASON_FORMAT, "weights in %s are not offered; this example has mxfp4", weight);
   }
@@ -839,8 +844,8 @@ static uint8_t *row_of(const rows *tensor, int64_t row) { return tensor->data + 
 
 static uint8_t *scales_of(const rows *tensor, int64_t row) { return tensor->scales + row * tensor->row_scales; }
 
-/* A tensor as an operator's table has it: [most or fewer rows, columns] in this format. Nothing is believed that decides
- * where memory is read or written. */
+/* A tensor as an operator's table has it: [most or fewer rows, columns] in this format. Nothing is believed that
+ * decides where memory is read or written. */
 static int32_t take_rows(const arguments *given, uint32_t index, const char *name, uint32_t format, int64_t most,
                          int64_t columns, rows *taken, mxhal_error *error) {
   const mxhal_tensor *tensor = given->tensors[index];
@@ -1077,8 +1082,8 @@ static int32_t check_desc(const mxhal_weights_desc *desc, mxhal_error *error) {
   if (activation == NULL) return unknown_format(error, "activation_format", desc->activation_format);
   if (desc->format != MXHAL_MXFP4 || desc->activation_format != MXHAL_BF16) {
     return refuse(error, MXHAL_REASON_FORMAT,
-                  "weights in %s for activations in %s are taken by no operator here; matmul has mxfp4 and bf16", format,
-                  activation);
+                  "weights in %s for activations in %s are taken by no operator here; matmul has mxfp4 and bf16",
+                  format, activation);
   }
   int32_t status = judge_extent("groups", desc->groups, 1, error);
   if (status == MXHAL_OK) status = judge_extent("n", desc->n, 1, error);
@@ -1146,8 +1151,8 @@ static int32_t weights_export(const mxhal_weights *weights, const mxhal_tensor *
   if (status != MXHAL_OK) return status;
   if (to->shape[0] != weights->desc.groups || n != weights->desc.n) {
     return fail(error, MXHAL_INVALID_ARGUMENT,
-                "`to` is [%" PRId64 ", %" PRId64 ", k], and the weights are [%" PRId64 ", %" PRId64 ", k]", to->shape[0],
-                to->shape[1], weights->desc.groups, weights->desc.n);
+                "`to` is [%" PRId64 ", %" PRId64 ", k], and the weights are [%" PRId64 ", %" PRId64 ", k]",
+                to->shape[0], to->shape[1], weights->desc.groups, weights->desc.n);
   }
   size_t blocks = (size_t)(n * (weights->desc.k / BLOCK));
   memcpy(to->data, weights->codes, blocks * (BLOCK / 2));
@@ -1235,7 +1240,9 @@ int32_t mxhal_plugin_open(const mxhal_host *host, mxhal_plugin *plugin, mxhal_er
   if (plugin == NULL) return is_null(error, "plugin");
   /* The host has compared versions by the identity; here only the sizes are left. A table that ends before its first
    * function is none. */
-  if (!HAS(plugin, mxhal_plugin, shutdown)) return too_short(error, "plugin's table", plugin->struct_size, sizeof table);
+  if (!HAS(plugin, mxhal_plugin, shutdown)) {
+    return too_short(error, "plugin's table", plugin->struct_size, sizeof table);
+  }
   int32_t status = check_options(host, error);
   if (status != MXHAL_OK) return status;
 
