@@ -106,8 +106,7 @@ impl Plan for TamperedPlan {
 pub(crate) struct Run<'a> {
     /// What the plan is for.
     pub(crate) op: &'a Op,
-    /// In the order of the operator's table.
-    pub(crate) tensors: &'a [Option<Tensor>],
+    tensors: &'a [Option<Tensor>],
     plan: &'a dyn Plan,
     stream: &'a dyn Stream,
     weights: &'a [&'a dyn Weights],

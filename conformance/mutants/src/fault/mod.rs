@@ -46,7 +46,7 @@ pub(crate) static FAULTS: [Fault; 11] = [
     Fault { name: "nan-scale-ignored", wrong: Wrong::Run(quantize::nan_scale_ignored) },
     // Matmul and grouped matmul take the last 32 columns of K as zeros.
     Fault { name: "last-block-dropped", wrong: Wrong::Run(product::last_block_dropped) },
-    // One element behind the first output is written.
+    // Matmul writes one element behind its output.
     Fault { name: "write-past-end", wrong: Wrong::Run(memory::write_past_end) },
     // Route gives each expert's id plus one.
     Fault { name: "expert-off-by-one", wrong: Wrong::Run(moe::expert_off_by_one) },
