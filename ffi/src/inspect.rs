@@ -1,0 +1,1 @@
+//! Reading a plugin's file without running it.
