@@ -35,6 +35,7 @@
 //! rounded to the output together, once. The functions of SwiGLU and routing are computed in float64.
 
 mod device;
+mod export;
 mod kernel;
 mod memory;
 mod op;
