@@ -9,12 +9,14 @@
 //! | `device` | the one device: information, memory, what makes plans, weights and streams |
 //! | `memory` | allocations, and how much there is |
 //! | `view` | tensors as rows of bytes: the place where addresses become slices |
+//! | `workspace` | what a run needs besides its tensors |
 //! | `stream` | streams and events |
 //! | `support` | what runs here, and with which properties |
 //! | `weights` | weights as they lie in memory |
 //! | `pool` | the threads, and how work is divided among them |
 //! | `kernel` | the inner loop of products, behind a table |
 //! | `op` | a file for each operator |
+//! | `export` | the backend behind the C table |
 //!
 //! # Time
 //!
@@ -44,6 +46,7 @@ mod stream;
 mod support;
 mod view;
 mod weights;
+mod workspace;
 
 use std::num::NonZero;
 use std::sync::Arc;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use mxhal_core::{Error, Result, Status};
 use rayon::ThreadPool;
 
-use crate::view::{Output, Plain, RowMut, Workspace, room};
+use crate::view::{Output, RowMut};
+use crate::workspace::{Plain, Workspace, room};
 
 /// Elements that a task should have at least: fewer cost more to hand out than to compute.
 const TASK_ELEMENTS: usize = 1 << 14;

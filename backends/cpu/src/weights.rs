@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mxhal_core::op::{GroupedMatmul, Matmul};
 use mxhal_core::{
-    Error, Format, HostBuffer, HostTensor, Layout, Op, Quantization, Reason, Result, Status, Support,
+    Error, Format, HostBuffer, HostTensor, Layout, Op, Quantization, Reason, Refusal, Result, Status,
     Weights, WeightsDesc,
 };
 
@@ -144,13 +144,8 @@ fn check_desc(desc: &WeightsDesc) -> Result<()> {
         groups,
     });
     taker.validate().map_err(|error| {
-        let Support::No(refusal) = Support::no(
-            Reason::Format,
-            format!("no operator takes weights of {}: {}", words(desc), error.message()),
-        ) else {
-            return error;
-        };
-        refusal.to_error()
+        let text = format!("no operator takes weights of {}: {}", words(desc), error.message());
+        Refusal { reason: Reason::Format, text }.to_error()
     })
 }
 

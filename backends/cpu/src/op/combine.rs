@@ -6,8 +6,9 @@ use mxhal_core::op::Combine;
 use super::{Execute, Tensors};
 use crate::device::Shared;
 use crate::pool::{Pool, Scratch};
-use crate::view::{Input, Output, Workspace};
+use crate::view::{Input, Output};
 use crate::weights::CpuWeights;
+use crate::workspace::Workspace;
 
 impl Execute for Combine {
     fn workspace_bytes(&self, pool: &Pool) -> u64 {

@@ -6,8 +6,8 @@ use mxhal_core::op::Dequantize;
 use super::{Execute, Tensors};
 use crate::device::Shared;
 use crate::pool::{Pool, Scratch};
-use crate::view::Workspace;
 use crate::weights::CpuWeights;
+use crate::workspace::Workspace;
 
 impl Execute for Dequantize {
     fn workspace_bytes(&self, pool: &Pool) -> u64 {

@@ -7,8 +7,9 @@ use super::product::{self, Run};
 use super::{Execute, Tensors};
 use crate::device::Shared;
 use crate::pool::Pool;
-use crate::view::{Input, Workspace};
+use crate::view::Input;
 use crate::weights::CpuWeights;
+use crate::workspace::Workspace;
 
 impl Execute for GroupedMatmul {
     fn workspace_bytes(&self, pool: &Pool) -> u64 {

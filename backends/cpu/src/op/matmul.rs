@@ -9,8 +9,8 @@ use super::product::{self, Run};
 use super::{Execute, Tensors};
 use crate::device::Shared;
 use crate::pool::Pool;
-use crate::view::Workspace;
 use crate::weights::CpuWeights;
+use crate::workspace::Workspace;
 
 impl Execute for Matmul {
     fn workspace_bytes(&self, pool: &Pool) -> u64 {

@@ -13,14 +13,17 @@ mod swiglu;
 
 use std::sync::Arc;
 
-use mxhal_core::{Error, Op, Plan, PlanInfo, Result, Span, Stream, Support, Tensor, Weights, WeightsDesc};
+use mxhal_core::{
+    Error, Format, Op, Plan, PlanInfo, Result, Span, Stream, Support, Tensor, Weights, WeightsDesc,
+};
 
 use crate::device::Shared;
 use crate::pool::Pool;
 use crate::stream::CpuStream;
 use crate::support;
-use crate::view::{Input, Output, Workspace};
+use crate::view::{Input, Output};
 use crate::weights::CpuWeights;
+use crate::workspace::Workspace;
 
 /// An operator that can be carried out here.
 pub(crate) trait Execute: Send + Sync + 'static {
@@ -145,8 +148,8 @@ impl<'a> Tensors<'a> {
 }
 
 /// Refuses an NVFP4 output that has one factor for all rows: quantizing gives each row its own.
-fn ensure_factor_per_row(name: &str, output: &Output<'_>, format: mxhal_core::Format) -> Result<()> {
-    if format == mxhal_core::Format::Nvfp4 && !output.has_factor_per_row() && output.rows() > 0 {
+fn ensure_factor_per_row(name: &str, output: &Output<'_>, format: Format) -> Result<()> {
+    if format == Format::Nvfp4 && !output.has_factor_per_row() && output.rows() > 0 {
         return Err(Error::invalid(format!(
             "tensor `{name}` has one factor for {} rows, and quantizing gives one to each",
             output.rows()

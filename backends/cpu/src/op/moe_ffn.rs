@@ -15,8 +15,9 @@ use super::product::{self, Chunk, Gather, Product};
 use super::{Execute, Tensors, quantize, swiglu};
 use crate::device::Shared;
 use crate::pool::{Pool, Scratch};
-use crate::view::{Input, RowMemory, Workspace, room};
+use crate::view::Input;
 use crate::weights::CpuWeights;
+use crate::workspace::{RowMemory, Workspace, room};
 
 impl Execute for MoeFfn {
     fn workspace_bytes(&self, pool: &Pool) -> u64 {

@@ -6,8 +6,9 @@ use mxhal_core::{Error, Format, Result};
 use super::{Execute, Tensors};
 use crate::device::Shared;
 use crate::pool::{Pool, Scratch};
-use crate::view::{Input, Output, Workspace, room};
+use crate::view::{Input, Output};
 use crate::weights::CpuWeights;
+use crate::workspace::{Workspace, room};
 
 impl Execute for Permute {
     fn workspace_bytes(&self, _pool: &Pool) -> u64 {

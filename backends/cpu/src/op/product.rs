@@ -12,8 +12,9 @@ use super::quantize;
 use crate::device::Shared;
 use crate::kernel::LANES;
 use crate::pool::{Pool, Scratch};
-use crate::view::{Input, Output, Plain, RowMemory, Workspace, room};
+use crate::view::{Input, Output};
 use crate::weights::CpuWeights;
+use crate::workspace::{Plain, RowMemory, Workspace, room};
 
 /// Columns of the output that a task computes.
 const PANEL: usize = 32;

@@ -6,8 +6,9 @@ use mxhal_core::{Quantization, Result};
 use super::{Execute, Tensors, ensure_factor_per_row};
 use crate::device::Shared;
 use crate::pool::{Pool, Scratch};
-use crate::view::{Input, Output, Workspace};
+use crate::view::{Input, Output};
 use crate::weights::CpuWeights;
+use crate::workspace::Workspace;
 
 impl Execute for Quantize {
     fn workspace_bytes(&self, pool: &Pool) -> u64 {

@@ -11,8 +11,8 @@ use mxhal_core::op::{Route, Score};
 use super::{Execute, Tensors};
 use crate::device::Shared;
 use crate::pool::{Pool, Scratch};
-use crate::view::{Plain, Workspace};
 use crate::weights::CpuWeights;
+use crate::workspace::{Plain, Workspace};
 
 impl Execute for Route {
     fn workspace_bytes(&self, pool: &Pool) -> u64 {
@@ -46,23 +46,14 @@ impl Execute for Route {
                 }
                 score(self.score, candidates);
                 match &given {
-                    Some(given) => {
-                        for (id, chosen) in given.row(token).integers().zip(&mut *chosen) {
-                            let found = usize::try_from(id).ok().and_then(|id| candidates.get(id));
-                            *chosen = found.copied().unwrap_or(Candidate { id, ..Candidate::NOBODY });
-                        }
-                    }
+                    Some(given) => take_given(candidates, given.row(token).integers(), chosen),
                     None => {
+                        let bias = bias.as_ref().map(|bias| bias.row(0));
                         for candidate in &mut *candidates {
-                            let bias =
-                                bias.as_ref().map_or(0.0, |bias| bias.row(0).float(candidate.id as usize));
+                            let bias = bias.as_ref().map_or(0.0, |bias| bias.float(candidate.id as usize));
                             candidate.key = candidate.score + f64::from(bias);
                         }
-                        if self.top_k < candidates.len() {
-                            candidates.select_nth_unstable_by(self.top_k, Candidate::rank);
-                        }
-                        chosen.copy_from_slice(&candidates[..self.top_k]);
-                        chosen.sort_unstable_by(Candidate::rank);
+                        take_best(candidates, chosen);
                     }
                 }
                 weigh(self, chosen);
@@ -123,6 +114,24 @@ fn score(function: Score, candidates: &mut [Candidate]) {
         // The logits themselves choose.
         _ => {}
     }
+}
+
+/// The candidates with these ids.
+fn take_given(candidates: &[Candidate], ids: impl Iterator<Item = i32>, chosen: &mut [Candidate]) {
+    for (id, chosen) in ids.zip(chosen) {
+        let found = usize::try_from(id).ok().and_then(|id| candidates.get(id));
+        *chosen = found.copied().unwrap_or(Candidate { id, ..Candidate::NOBODY });
+    }
+}
+
+/// The candidates with the greatest keys, in order; `candidates` are shuffled.
+fn take_best(candidates: &mut [Candidate], chosen: &mut [Candidate]) {
+    let top_k = chosen.len();
+    if top_k < candidates.len() {
+        candidates.select_nth_unstable_by(top_k, Candidate::rank);
+    }
+    chosen.copy_from_slice(&candidates[..top_k]);
+    chosen.sort_unstable_by(Candidate::rank);
 }
 
 /// From the scores of the chosen to their weights.

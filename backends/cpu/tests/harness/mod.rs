@@ -99,11 +99,15 @@ impl Rows {
         let mut rows = Self::plain(format, shape, Vec::new());
         for values in values.chunks(columns) {
             match format {
-                Format::F32 => rows.data.extend(values.iter().flat_map(|v| v.to_ne_bytes())),
-                Format::Bf16 => {
-                    rows.data.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_ne_bytes()))
+                Format::F32 => {
+                    rows.data.extend(values.iter().flat_map(|v| v.to_ne_bytes()));
                 }
-                Format::F16 => rows.data.extend(values.iter().flat_map(|v| f16::from_f32(*v).to_ne_bytes())),
+                Format::Bf16 => {
+                    rows.data.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_ne_bytes()));
+                }
+                Format::F16 => {
+                    rows.data.extend(values.iter().flat_map(|v| f16::from_f32(*v).to_ne_bytes()));
+                }
                 _ => {
                     let mut data = vec![0; format.row_bytes(columns)];
                     let mut scales = vec![0; format.row_scales(columns)];
