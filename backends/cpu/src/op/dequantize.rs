@@ -25,8 +25,8 @@ impl Execute for Dequantize {
         let mut y = tensors.output(1, "y")?;
         let mut scratch = Scratch::take(&shared.pool, &mut workspace, self.k)?;
         shared.pool.rows(x.rows(), 2 * self.k, [&mut y], &mut scratch, |values, row, [mut y]| {
-            // Values that float32 cannot hold exactly lie beyond the ends of its range, where BF16 and F16 agree
-            // with it: infinite, or rounded below the least of them. NVFP4 is defined through float32.
+            // Float32 holds every value exactly but those beyond its range, which are infinite in each output, and
+            // those of NVFP4, which are defined through it. So this is the one rounding.
             x.row(row).decode(&mut values[..self.k]);
             y.round(&values[..self.k]);
         });
