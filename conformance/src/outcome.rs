@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mxhal_core::{Error, Status};
 use serde::{Deserialize, Serialize};
 
 /// What a case found, as the worker that ran it says. Crashes and timeouts are what its parent adds.
@@ -76,6 +77,16 @@ impl Failure {
     /// A failure that is said in a sentence.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), ..Self::default() }
+    }
+}
+
+impl From<Error> for Outcome {
+    /// An error where none should be: a failure, or a lost device.
+    fn from(error: Error) -> Self {
+        match error.status() {
+            Status::DeviceLost => Self::DeviceLost { text: error.to_string() },
+            _ => Self::Fail(Failure::new(error.to_string())),
+        }
     }
 }
 

@@ -15,11 +15,15 @@ pub enum Profile {
     W4a4,
     /// NVFP4 weights and activations.
     Nvfp4,
+    /// Activations in MXINT8: the fast scheme of CPUs, which much hardware lacks.
+    Mxint8,
+    /// Weights of eight bits, MXFP8 and MXINT8.
+    W8,
 }
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 4] = [Self::Core, Self::Fused, Self::W4a4, Self::Nvfp4];
+    pub const ALL: [Self; 6] = [Self::Core, Self::Fused, Self::W4a4, Self::Nvfp4, Self::Mxint8, Self::W8];
 
     /// The name on the command line.
     pub const fn name(self) -> &'static str {
@@ -28,7 +32,14 @@ impl Profile {
             Self::Fused => "fused",
             Self::W4a4 => "w4a4",
             Self::Nvfp4 => "nvfp4",
+            Self::Mxint8 => "mxint8",
+            Self::W8 => "w8",
         }
+    }
+
+    /// Whether a case of that profile must pass for this one: its own, and Core's.
+    pub fn contains(self, other: Self) -> bool {
+        other == self || other == Self::Core
     }
 }
 
