@@ -15,7 +15,7 @@ use super::moe::{Expert, Moe};
 use super::permute::permute;
 use super::quantize::{Blocks, factor_of};
 use super::swiglu::{SwiGlu, Variant, error_before_rounding};
-use super::{Error, Format, Matrix, Mismatch, expect_size};
+use super::{Error, Format, Matrix, Mismatch, Quantization, expect_size};
 
 /// The numbers from `low` to `high`; both are NaN where NaN is the only answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -295,6 +295,11 @@ fn swiglu_range(swiglu: SwiGlu, gate: Range, up: Range) -> Range {
     let gates = [gate.low, gate.high, least.clamp(gate.low, gate.high)];
     let range = Range::hull(gates.iter().flat_map(|&g| [swiglu.value(g, up.low), swiglu.value(g, up.high)]));
     range.widened(error_before_rounding(range.largest_magnitude()))
+}
+
+/// What the values of one row, each somewhere in its range, may be quantized to.
+pub(crate) fn quantize_row(x: &[Range], to: Quantization) -> Result<Vec<Range>, Error> {
+    Ok(quantize_ranges(x, Blocks::of(to)?))
 }
 
 fn quantize_ranges(x: &[Range], blocks: Blocks) -> Vec<Range> {

@@ -132,7 +132,8 @@ impl Product {
         self.largest_weights.push(largest_weight);
     }
 
-    fn ratio(&self, index: usize, got: f64, output: Float, flushes: bool) -> f64 {
+    /// The error of an output over its bound; infinite where it is wrong and no bound applies.
+    pub(crate) fn ratio(&self, index: usize, got: f64, output: Float, flushes: bool) -> f64 {
         let exact = self.sums[index].value();
         let bound = self.accumulation_bound(index, flushes);
         let accepted = if !exact.is_finite() {
