@@ -4,8 +4,10 @@ pub mod checkpoint;
 pub mod config;
 pub mod moe;
 mod tensor_file;
+mod tensor_writer;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use config::{Config, ConfigError};
 pub use moe::{MoeLayer, MoeOptions};
 pub use tensor_file::{NewTensor, TensorFile};
+pub use tensor_writer::{TensorSpec, TensorWriter};

@@ -1,13 +1,12 @@
 //! Plain safetensors files: the inputs and outputs of the command line.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use safetensors::Dtype;
-use serde_json::{Map, json};
 
 use crate::checkpoint::{CheckpointError, FileTensor, Result, Shard};
+use crate::tensor_writer::{TensorSpec, TensorWriter};
 
 /// A safetensors file whose tensors are read by name.
 #[derive(Debug)]
@@ -28,6 +27,11 @@ impl TensorFile {
     /// The names of its tensors, in the order of their bytes.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.shard.header().tensors().iter().map(|tensor| tensor.name.as_str())
+    }
+
+    /// Its metadata: `__metadata__` in the header.
+    pub const fn metadata(&self) -> &HashMap<String, String> {
+        self.shard.header().metadata()
     }
 
     /// The tensor of this name.
@@ -55,16 +59,19 @@ impl TensorFile {
         self.tensor(name)?.of_dtype(&[dtype], "what is read here")
     }
 
-    /// Writes a file of these tensors, or leaves what was there: the bytes go to a file beside it, are flushed to the
-    /// disk, and only then take its name.
+    /// Writes a file of these tensors, or leaves what was there; see [`TensorWriter`].
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Io`], and [`io::ErrorKind::InvalidInput`] in it for a tensor whose bytes are not as many as
+    /// [`CheckpointError::Io`], and [`std::io::ErrorKind::InvalidInput`] in it for a tensor whose bytes are not as many as
     /// type and shape take, or a name given twice.
     pub fn write(path: impl AsRef<Path>, tensors: &[NewTensor<'_>]) -> Result<()> {
-        let path = path.as_ref();
-        write_atomically(path, tensors).map_err(CheckpointError::io(path, "write it"))
+        let specs: Vec<TensorSpec> = tensors.iter().map(NewTensor::spec).collect();
+        let mut writer = TensorWriter::create(path, &specs, &BTreeMap::new())?;
+        for tensor in tensors {
+            writer.write(tensor.name, tensor.bytes)?;
+        }
+        writer.finish()
     }
 }
 
@@ -82,75 +89,9 @@ pub struct NewTensor<'a> {
 }
 
 impl NewTensor<'_> {
-    fn check(&self) -> io::Result<()> {
-        let bits = self.shape.iter().try_fold(self.dtype.bitsize(), |bits, &extent| bits.checked_mul(extent));
-        if bits.is_some_and(|bits| bits.is_multiple_of(8) && bits / 8 == self.bytes.len()) {
-            return Ok(());
-        }
-        Err(invalid(format!(
-            "tensor `{}` is {} {:?}, which {} bytes do not make",
-            self.name,
-            self.dtype,
-            self.shape,
-            self.bytes.len()
-        )))
+    fn spec(&self) -> TensorSpec {
+        TensorSpec { name: self.name.to_owned(), dtype: self.dtype, shape: self.shape.to_vec() }
     }
-}
-
-fn write_atomically(path: &Path, tensors: &[NewTensor<'_>]) -> io::Result<()> {
-    // The widest elements first, so that each tensor is aligned to its elements, as the format's own library does.
-    let mut tensors: Vec<&NewTensor<'_>> = tensors.iter().collect();
-    tensors.sort_by_key(|tensor| (core::cmp::Reverse(tensor.dtype.bitsize()), tensor.name));
-    let header = header(&tensors)?;
-
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".").suffix(".partial");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // As any file is made; the process's umask takes its share away.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let temporary = builder.tempfile_in(directory)?;
-    let mut writer = BufWriter::new(temporary.as_file());
-    writer.write_all(&(header.len() as u64).to_le_bytes())?;
-    writer.write_all(&header)?;
-    for tensor in tensors {
-        writer.write_all(tensor.bytes)?;
-    }
-    writer.flush()?;
-    drop(writer);
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    // The name is in the folder, and lasts once that is on the disk too.
-    File::open(directory)?.sync_all()
-}
-
-/// The JSON of a header, padded so that the data begin at a multiple of 8.
-fn header(tensors: &[&NewTensor<'_>]) -> io::Result<Vec<u8>> {
-    let mut entries = Map::new();
-    let mut begin = 0;
-    for tensor in tensors {
-        tensor.check()?;
-        let end = begin + tensor.bytes.len();
-        let entry =
-            json!({ "dtype": tensor.dtype.to_string(), "shape": tensor.shape, "data_offsets": [begin, end] });
-        if tensor.name == "__metadata__" || entries.insert(tensor.name.to_owned(), entry).is_some() {
-            return Err(invalid(format!("the name `{}` is taken", tensor.name)));
-        }
-        begin = end;
-    }
-    let mut bytes = serde_json::to_vec(&entries)?;
-    bytes.resize(bytes.len().next_multiple_of(8), b' ');
-    Ok(bytes)
-}
-
-fn invalid(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
 /// Names as they stand in a message: not more than fit it.
@@ -206,7 +147,7 @@ mod tests {
 
         let short = NewTensor { bytes: &[0; 3], ..tensors()[1] };
         let error = TensorFile::write(&path, &[short]).unwrap_err().to_string();
-        assert!(error.contains("tensor `y` is F32 [1, 1], which 3 bytes do not make"), "{error}");
+        assert!(error.contains("1 bytes of tensor `y` are missing"), "{error}");
         let error = TensorFile::write(&path, &[tensors()[0], tensors()[0]]).unwrap_err().to_string();
         assert!(error.contains("the name `codes` is taken"), "{error}");
 
