@@ -110,6 +110,16 @@ impl Identity {
         Ok(identity)
     }
 
+    /// Reads an identity in memory, which may be of a later version and longer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`].
+    pub fn of_data(data: &mxhal_plugin_identity) -> Result<Self, IdentityError> {
+        let known = mxhal_plugin_identity { struct_size: data.struct_size.min(LEAST_SIZE as u32), ..*data };
+        Self::parse(bytes_of(&known))
+    }
+
     /// Whether the library may be unmapped after its shutdown.
     pub const fn may_unload(&self) -> bool {
         self.flags & sys::MXHAL_PLUGIN_MAY_UNLOAD != 0
@@ -137,7 +147,7 @@ pub const fn of(name: &str, vendor: &str, version: &str, may_unload: bool) -> mx
 }
 
 /// The bytes of an identity, as they lie in memory.
-pub(crate) fn bytes_of(identity: &mxhal_plugin_identity) -> &[u8] {
+fn bytes_of(identity: &mxhal_plugin_identity) -> &[u8] {
     // SAFETY: the struct is plain data without padding (its fields' sizes sum up to its own, asserted below), so all
     // of its bytes are initialised.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(identity).cast(), LEAST_SIZE) }

@@ -303,7 +303,8 @@ mod tests {
     #[test]
     fn an_error_goes_as_far_as_the_other_side_has_room() {
         let failure = Error::unsupported("größer").with_vendor_code(-7);
-        for size in 0..=size_of::<mxhal_error>() {
+        // Sizes end where fields do, or within the text.
+        for size in [0, 4, 8].into_iter().chain(16..=size_of::<mxhal_error>()) {
             let mut error: mxhal_error = empty();
             error.struct_size = size as u32;
             error.message.fill(b'#' as c_char);

@@ -223,8 +223,8 @@ impl Backend for Plugin {
 /// [`LoadError::Open`] with the backend's own error.
 pub fn embedded<B: PluginBackend>(options: &HostOptions) -> Result<Plugin, LoadError> {
     let data = const { export::identity::<B>() };
-    let identity = Identity::parse(identity::bytes_of(&data))
-        .map_err(|error| LoadError::Identity { plugin: Source::Embedded, error })?;
+    let identity =
+        Identity::of_data(&data).map_err(|error| LoadError::Identity { plugin: Source::Embedded, error })?;
     // SAFETY: the generic shim keeps the contract, and there is no library.
     unsafe { Plugin::open(Source::Embedded, None, data, identity, export::open::<B>, options) }
 }

@@ -1,1 +1,0 @@
-//! Reading a plugin's file without running it.
