@@ -40,6 +40,17 @@ pub enum Error {
         root: String,
     },
 
+    /// An operator, or this version of it, is not available.
+    #[error("{function} is not available: {reason} (CANN at {root})")]
+    MissingOperator {
+        /// The function that runs it.
+        function: &'static str,
+        /// Where it was looked for.
+        reason: String,
+        /// Where that CANN is installed.
+        root: String,
+    },
+
     /// An argument that was refused before CANN saw it.
     #[error("{0}")]
     InvalidArgument(String),

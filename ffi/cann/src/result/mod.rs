@@ -96,6 +96,15 @@ impl Library {
         Error::MissingFunction { function, root: self.root().display().to_string() }
     }
 
+    /// The error of an operator that is not there.
+    pub(crate) fn missing_operator(&self, function: &'static str) -> Error {
+        let version =
+            self.operators().iter().flat_map(|operator| &operator.versions).find(|v| v.symbol == function);
+        let reason = version.and_then(|version| version.found.as_ref().err());
+        let reason = reason.map_or("it was not looked for", String::as_str).to_owned();
+        Error::MissingOperator { function, reason, root: self.root().display().to_string() }
+    }
+
     /// A pointer that a function answered with, unless it is null.
     fn non_null<T>(&self, function: &'static str, pointer: *mut T) -> Result<*mut T> {
         if pointer.is_null() {
