@@ -16,7 +16,7 @@
 mod digest;
 mod draw;
 pub(crate) mod judge;
-mod judge_moe;
+pub(crate) mod judge_moe;
 pub(crate) mod listing;
 mod quantizable;
 pub mod random;
@@ -25,6 +25,7 @@ pub(crate) mod rig;
 pub mod routing;
 pub(crate) mod tensor;
 
+use mxhal_core::op::MoeFfn;
 use mxhal_core::{Format, HostBuffer, Op, OpKind, Properties, Quantization, Status, Support};
 
 pub use recipe::{DataRecipe, Inputs, Values};
@@ -100,46 +101,25 @@ impl OpCase {
     }
 
     fn ask(&self, subject: &Subject, seed: u64) -> Result<Outcome, Stop> {
-        let properties = match during("supports", subject.device().supports(&self.op))? {
-            Support::Yes(properties) => properties,
-            Support::No(refusal) => return self.not_supported(subject, &refusal),
-        };
+        let properties = supported(subject, &self.op)?;
         let inputs = self.data.inputs(&self.op, self.rows, seed);
         match self.question {
-            Question::Run => self.compare(subject, seed, &inputs, &properties),
-            Question::ExportWeights { parts } => self.export(subject, &inputs, parts),
-            Question::AfterOutOfMemory => {
-                expect_out_of_memory(subject)?;
-                self.compare(subject, seed, &inputs, &properties)
-            }
+            Question::Run => {}
+            Question::ExportWeights { parts } => return self.export(subject, &inputs, parts),
+            Question::AfterOutOfMemory => expect_out_of_memory(subject)?,
         }
+        let (measures, _) = self.compare(subject, seed, &inputs, &properties)?;
+        Ok(Outcome::Pass(measures))
     }
 
-    /// A backend without the fused layer lacks that, and not a scheme in it.
-    fn not_supported(&self, subject: &Subject, refusal: &mxhal_core::Refusal) -> Result<Outcome, Stop> {
-        if let Op::MoeFfn(moe) = self.op {
-            let plain = Op::from(mxhal_core::op::MoeFfn {
-                activation: Quantization::none(),
-                weight: Format::Mxfp4,
-                ..moe
-            });
-            if plain != self.op && !during("supports", subject.device().supports(&plain))?.is_yes() {
-                let text =
-                    format!("{} is not offered in its plainest form either: {refusal}", self.op.kind());
-                return Ok(Outcome::Skipped { text });
-            }
-        }
-        let reason = refusal.reason.name().to_owned();
-        Ok(Outcome::NotSupported { reason, text: refusal.text.clone() })
-    }
-
-    fn compare(
+    /// Runs it on these inputs and compares it with the oracle. Gives what was measured, and the outputs.
+    pub(crate) fn compare(
         &self,
         subject: &Subject,
         seed: u64,
         inputs: &Inputs,
         properties: &Properties,
-    ) -> Result<Outcome, Stop> {
+    ) -> Result<(Measures, Vec<Option<HostBuffer>>), Stop> {
         let rig = Rig::new(subject.device(), subject.stream(), &self.op, inputs, self.row_gap)?;
         let [first, second] = Poison::BOTH;
         let runs = [rig.run(first)?, rig.run(second)?];
@@ -155,7 +135,8 @@ impl OpCase {
         if !rig.kernel().is_empty() {
             measures.properties.insert("kernel".to_owned(), rig.kernel().to_owned());
         }
-        Ok(Outcome::Pass(measures))
+        let [outputs, _] = runs;
+        Ok((measures, outputs))
     }
 
     /// Whether two runs, over the two poisons, gave what they must. The outputs are as the rig gives them.
@@ -208,6 +189,24 @@ impl OpCase {
         );
         self.tier == Tier::Exact && !free && self.op.kind() != OpKind::Route
     }
+}
+
+/// What holds of an operator that the device offers; the end of the case where it does not.
+pub(crate) fn supported(subject: &Subject, op: &Op) -> Result<Properties, Stop> {
+    let refusal = match during("supports", subject.device().supports(op))? {
+        Support::Yes(properties) => return Ok(properties),
+        Support::No(refusal) => refusal,
+    };
+    // A backend without the fused layer lacks that, and not a scheme in it.
+    if let Op::MoeFfn(moe) = *op {
+        let plain = Op::from(MoeFfn { activation: Quantization::none(), weight: Format::Mxfp4, ..moe });
+        if plain != *op && !during("supports", subject.device().supports(&plain))?.is_yes() {
+            let text = format!("{} is not offered in its plainest form either: {refusal}", op.kind());
+            return Err(Outcome::Skipped { text }.into());
+        }
+    }
+    let reason = refusal.reason.name().to_owned();
+    Err(Outcome::NotSupported { reason, text: refusal.text }.into())
 }
 
 /// Columns of the output, the first and the last among them.

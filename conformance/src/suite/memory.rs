@@ -5,7 +5,7 @@
 //! is most likely to step over: columns that fill no tile, rows that fill no block of rows, a last row alone.
 
 use mxhal_core::op::{
-    Combine, Dequantize, GroupedMatmul, Matmul, Permute, Quantize, Route, Score, SwiGlu, SwiGluForm,
+    Argument, Combine, Dequantize, GroupedMatmul, Matmul, Permute, Quantize, Route, Score, SwiGlu, SwiGluForm,
 };
 use mxhal_core::{Format, Op, Quantization};
 
@@ -23,14 +23,14 @@ pub fn cases(seed: u64) -> Vec<Case> {
         listing.add("red-zones", case.clone());
         listing.add("one-row", OpCase { rows: 1, ..case.clone() });
         listing.add("no-rows", OpCase { rows: 0, ..case.clone() });
-        if op
-            .arguments()
-            .iter()
-            .any(|argument| !argument.format.is_block_scaled() && argument.shape.len() == 2)
-        {
+        let has_plain_rows =
+            |argument: &Argument| !argument.format.is_block_scaled() && argument.shape.len() == 2;
+        if op.arguments().iter().any(has_plain_rows) {
             listing.add("gaps", OpCase { row_gap: 7, ..case.clone() });
         }
-        listing.add("out-of-memory", OpCase { question: Question::AfterOutOfMemory, ..case });
+        if matches!(op, Op::Matmul(_) | Op::Permute(_)) {
+            listing.add("out-of-memory", OpCase { question: Question::AfterOutOfMemory, ..case });
+        }
     }
     for load in [Load::Missing, Load::Nobody] {
         let each = Matmul::mxfp4(11, 19, 64, Quantization::none());
