@@ -27,7 +27,7 @@ pub fn summary(report: &Report) -> String {
     text.push('\n');
     text.push_str(&conclusion(report));
     text.push('\n');
-    text
+    printable(text)
 }
 
 /// One case that is wrong: its name and message, where it was seen, and the command that asks it again.
@@ -39,7 +39,7 @@ pub fn failure(case: &CaseReport) -> String {
     if let Some(command) = &case.reproduce {
         let _ = write!(text, "\n    {command}");
     }
-    text
+    printable(text)
 }
 
 /// What is known beyond the message, a line each; empty where there is nothing.
@@ -171,6 +171,11 @@ fn conclusion(report: &Report) -> String {
         }
         _ => "PASSED".to_owned(),
     }
+}
+
+/// The words are a stranger's in part: what a terminal would obey is made visible.
+fn printable(text: String) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 fn line(text: &mut String, words: std::fmt::Arguments<'_>) {

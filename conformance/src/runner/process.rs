@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::protocol::{Order, Reply};
 
@@ -188,25 +188,25 @@ impl Worker {
         }
     }
 
+    /// How it ended, if it did until the deadline. What it started and left behind ends with it.
     fn exited(&mut self, deadline: Instant) -> Option<ExitStatus> {
-        loop {
-            // Once it was waited for, the status is kept by the standard library.
-            if let Ok(Some(status)) = self.child.try_wait() {
-                self.reaped = true;
-                return Some(status);
-            }
+        let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while !self.reaped && matches!(waitid(WaitId::Pid(Pid::from_child(&self.child)), peek), Ok(None)) {
             if Instant::now() >= deadline {
                 return None;
             }
             thread::sleep(Duration::from_millis(1));
         }
+        self.kill();
+        // It was waited for, and the standard library kept its status.
+        self.child.try_wait().ok().flatten()
     }
 
     fn kill(&mut self) {
         if self.reaped {
             return;
         }
-        // Not yet waited for, so the process id is still its own.
+        // Not yet waited for, so the process id, which is that of the group, is still its own.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
         self.reaped = true;
