@@ -1,2 +1,7 @@
-//! The command line.
-fn main() {}
+//! The command line of mxhal; `mxhal --help` says what it does.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -12,7 +12,7 @@ use std::str::Utf8Error;
 #[derive(Debug)]
 pub struct ConfigError {
     file: PathBuf,
-    place: Option<Place>,
+    place: Option<Box<Place>>,
     problem: Problem,
 }
 
@@ -91,7 +91,7 @@ impl ConfigError {
     }
 
     pub(super) fn at(file: &Path, text: &str, span: Range<usize>, problem: Problem) -> Self {
-        Self { file: file.to_owned(), place: Some(Place::new(text, span)), problem }
+        Self { file: file.to_owned(), place: Some(Box::new(Place::new(text, span))), problem }
     }
 
     pub(super) fn not_utf8(file: &Path, bytes: &[u8], error: Utf8Error) -> Self {
@@ -116,8 +116,8 @@ impl ConfigError {
     }
 
     /// Where in the file; `None` where the file could not be read.
-    pub const fn place(&self) -> Option<&Place> {
-        self.place.as_ref()
+    pub fn place(&self) -> Option<&Place> {
+        self.place.as_deref()
     }
 
     /// What is wrong.

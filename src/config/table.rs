@@ -53,12 +53,12 @@ impl<'t> Table<'t> {
     }
 
     /// Takes a table.
-    pub(super) fn table(&mut self, key: &str) -> Result<Option<Table<'t>>, ConfigError> {
+    pub(super) fn table(&mut self, key: &str) -> Result<Option<Self>, ConfigError> {
         self.take(key).map(Value::table).transpose()
     }
 
     /// Takes an array of tables.
-    pub(super) fn tables(&mut self, key: &str) -> Result<Vec<Table<'t>>, ConfigError> {
+    pub(super) fn tables(&mut self, key: &str) -> Result<Vec<Self>, ConfigError> {
         let expected = "an array of tables: write [[backends]], once for each";
         let Some(values) = self.take(key) else { return Ok(Vec::new()) };
         values.elements(expected)?.into_iter().map(Value::table).collect()

@@ -1,0 +1,196 @@
+//! `mxhal conform`: the conformance suite, judging a backend.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use mxhal::config::{BackendConfig, Config};
+use mxhal::runtime::{library_path, policy};
+use mxhal_conformance::profile::Profile;
+use mxhal_conformance::report::{Report, file, text};
+use mxhal_conformance::runner::{self, Event, RunOptions, Target};
+use mxhal_conformance::worker;
+use mxhal_cpu::Cpu;
+use regex::Regex;
+
+use super::failure::FAILED;
+use super::print;
+use super::selection::Selection;
+use super::terminal::Terminal;
+
+const EXAMPLES: &str = "\
+Examples:
+  mxhal conform
+  mxhal conform --plugin ./libmxhal_mychip.so --profile fused
+  mxhal conform --backend cuda --filter '^exact/quantize' --seed 7
+  mxhal conform --plugin ./libmxhal_mychip.so --json report.json --junit report.xml
+
+Exit codes: 0 all required cases pass, 1 a failure, 2 usage or configuration, 3 the plugin could not be loaded, 4 no
+device.";
+
+/// Judge a backend by the conformance suite
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Conform {
+    /// The plugin to judge, instead of a configured backend
+    #[arg(long, value_name = "FILE", conflicts_with = "backend")]
+    plugin: Option<PathBuf>,
+
+    /// An option for the plugin, as [backend.options] has them; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = option)]
+    option: Vec<(String, String)>,
+
+    /// The profile that the backend claims: core, fused, w4a4 or nvfp4; what is refused of it is a failure
+    #[arg(long, value_name = "NAME")]
+    profile: Option<Profile>,
+
+    /// Ask the cases whose names match
+    #[arg(long, value_name = "REGEX")]
+    filter: Option<Regex>,
+
+    /// What random data are drawn from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// Worker processes at once [default: 1; for the embedded backend one a processor]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+
+    /// What every time limit is multiplied by, for slow machines and simulators
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    time_factor: f64,
+
+    /// Name the cases that would be asked, and ask none
+    #[arg(long)]
+    list: bool,
+
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Write the report as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+fn option(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// Serves a run as its worker.
+pub(super) fn worker() -> ExitCode {
+    worker::main(Some(&|options| mxhal_ffi::embedded::<Cpu>(options)))
+}
+
+impl Conform {
+    pub(super) fn run(self, selection: &Selection, terminal: &Terminal) -> anyhow::Result<ExitCode> {
+        let options = self.options(selection)?;
+        if self.list {
+            let names: String =
+                runner::list(&options)?.iter().map(|case| format!("{}\n", case.name)).collect();
+            print(&names)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let bar = terminal.bar(0, false);
+        let result = runner::run(&options, &mut |event| show(&event, &bar));
+        bar.finish_and_clear();
+        let report = result?;
+        print(&text::summary(&report))?;
+        self.write(&report)?;
+        Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    }
+
+    fn options(&self, selection: &Selection) -> anyhow::Result<RunOptions> {
+        let config = selection.configuration()?;
+        let (target, mut host_options) = self.target(&config)?;
+        host_options.extend(self.option.iter().cloned());
+        let defaults = RunOptions::new(target)?;
+        Ok(RunOptions {
+            host_options,
+            device: selection.device.unwrap_or(if self.plugin.is_some() { 0 } else { config.backend.device }),
+            profile: self.profile,
+            filter: self.filter.clone(),
+            seed: self.seed,
+            jobs: self.jobs.unwrap_or(defaults.jobs),
+            time_factor: self.time_factor,
+            reproduce_prefix: self.command(selection),
+            ..defaults
+        })
+    }
+
+    fn target(&self, config: &Config) -> anyhow::Result<(Target, Vec<(String, String)>)> {
+        if let Some(path) = &self.plugin {
+            let backend = BackendConfig::in_file("plugin", path)?;
+            let policy = policy(config, &backend);
+            return Ok((Target::File { path: path.clone(), policy }, Vec::new()));
+        }
+        let backend = &config.backend;
+        let target = match library_path(config, backend)? {
+            Some(path) => Target::File { path, policy: policy(config, backend) },
+            None => Target::Embedded { name: backend.name.clone() },
+        };
+        Ok((target, backend.options.clone()))
+    }
+
+    /// The command that asks the same backend again.
+    fn command(&self, selection: &Selection) -> String {
+        let mut command = "mxhal conform".to_owned();
+        let mut add = |flag: &str, value: &str| command.push_str(&format!(" {flag} {}", shell_word(value)));
+        if let Some(config) = &selection.config {
+            add("--config", &config.to_string_lossy());
+        }
+        if let Some(backend) = &selection.backend {
+            add("--backend", backend);
+        }
+        if let Some(plugin) = &self.plugin {
+            add("--plugin", &plugin.to_string_lossy());
+        }
+        if let Some(device) = selection.device {
+            add("--device", &device.to_string());
+        }
+        for (key, value) in &self.option {
+            add("--option", &format!("{key}={value}"));
+        }
+        command
+    }
+
+    fn write(&self, report: &Report) -> anyhow::Result<()> {
+        let write = |path: &Option<PathBuf>, write: fn(&Report, &Path) -> Result<(), file::FileError>| {
+            path.as_deref().map_or(Ok(()), |path| write(report, path))
+        };
+        write(&self.json, file::write_json)?;
+        write(&self.junit, file::write_junit)?;
+        Ok(())
+    }
+}
+
+fn show(event: &Event, bar: &ProgressBar) {
+    match event {
+        Event::Planned { cases } => bar.set_length(*cases as u64),
+        Event::Ready { plugin, device } => {
+            tracing::info!("{} {} on {}", plugin.name, plugin.version, device.name);
+        }
+        Event::Started { name } => bar.set_message(name.clone()),
+        Event::Done { case, done } => {
+            bar.set_position(*done as u64);
+            if case.state.is_wrong() {
+                bar.suspend(|| eprintln!("{}", text::failure(case)));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A word as a shell reads it back.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}

@@ -1,0 +1,118 @@
+//! The command line: a file for each command, and what they share.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `devices`, `conform`, `moe`, `quantize`, `dequantize`, `config`, `completions` | the commands |
+//! | `selection` | which configuration, backend and device |
+//! | `row_operator` | rows of a file through an operator, a chunk at a time |
+//! | `terminal` | colour, progress, logs |
+//! | `failure` | errors as they are printed, and exit codes |
+//!
+//! What is for machines goes to standard output; logs, progress and errors go to standard error.
+
+mod completions;
+mod config;
+mod conform;
+mod dequantize;
+mod devices;
+mod failure;
+mod moe;
+mod quantize;
+mod row_operator;
+mod selection;
+mod terminal;
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use selection::Selection;
+use terminal::Terminal;
+
+const EXAMPLES: &str = "\
+Examples:
+  mxhal devices
+  mxhal conform --plugin ./libmxhal_mychip.so
+  mxhal moe --checkpoint DeepSeek-V4-Flash --layer 3 --input x.safetensors --output y.safetensors
+  mxhal quantize --format mxfp4 --input weights.safetensors --output packed.safetensors
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 a backend could not be loaded, 4 no device.
+Which backend is used is said by --config FILE, else by ./config.toml if there is one; else it is the embedded CPU's.";
+
+/// One API over MXFP4 tensor and Mixture-of-Experts operators; the backend is a plugin chosen in config.toml.
+#[derive(Debug, Parser)]
+#[command(name = "mxhal", version, after_help = EXAMPLES, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    terminal: Terminal,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Devices(devices::Devices),
+    Conform(conform::Conform),
+    Moe(moe::Moe),
+    Quantize(quantize::Quantize),
+    Dequantize(dequantize::Dequantize),
+    Config(config::Config),
+    Completions(completions::Completions),
+    /// A worker of `conform`, which starts it.
+    #[command(hide = true)]
+    ConformWorker,
+}
+
+/// Parses the arguments, runs the command and says how it ended.
+pub(crate) fn main() -> ExitCode {
+    let Cli { selection, terminal, command } = Cli::parse();
+    if matches!(command, Command::ConformWorker) {
+        return conform::worker();
+    }
+    terminal.start_logging();
+    let result = match command {
+        Command::Devices(command) => command.run(&selection, &terminal),
+        Command::Conform(command) => command.run(&selection, &terminal),
+        Command::Moe(command) => command.run(&selection, &terminal),
+        Command::Quantize(command) => command.run(&selection, &terminal),
+        Command::Dequantize(command) => command.run(&selection, &terminal),
+        Command::Config(command) => command.run(&selection),
+        Command::Completions(command) => command.run(),
+        Command::ConformWorker => unreachable!("it was dealt with above"),
+    };
+    result.unwrap_or_else(|error| failure::report(&error, &terminal))
+}
+
+/// Writes to standard output. That nobody reads on, as after `| head`, is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("standard output cannot be written"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let help =
+                command.get_after_help().unwrap_or_else(|| panic!("{}", command.get_name())).to_string();
+            assert!(help.contains(&format!("mxhal {}", command.get_name())), "{help}");
+        }
+    }
+}
