@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         ("no_device_is_no_report", no_device_is_no_report),
         ("a_claimed_profile_needs_what_the_plugin_refuses", a_claimed_profile_needs_what_the_plugin_refuses),
         ("jobs_change_nothing_but_time", jobs_change_nothing_but_time),
+        ("each_broken_rule_is_seen_by_its_case", each_broken_rule_is_seen_by_its_case),
         ("a_worker_ends_when_its_parent_is_gone", a_worker_ends_when_its_parent_is_gone),
         (
             "a_worker_says_what_it_is_when_it_is_called_by_hand",
@@ -267,6 +268,46 @@ fn jobs_change_nothing_but_time(bench: &Bench) {
         report.cases.into_iter().map(|case| (case.name, case.state.kind())).collect::<Vec<_>>()
     };
     assert_eq!(states(1), states(3));
+}
+
+/// Faults of `plugin.c`, and a case that is meant to see each.
+const BROKEN_RULES: [(&str, &str); 26] = [
+    ("every-extension", "abi/table/unknown-extension"),
+    ("null-accepted", "abi/null/event"),
+    ("null-not-destroyed", "abi/null/destroy"),
+    ("error-overrun", "abi/error/short"),
+    ("error-empty", "abi/null/device"),
+    ("error-endless", "abi/null/device"),
+    ("error-of-another-status", "abi/null/device"),
+    ("error-on-success", "abi/error/left-alone"),
+    ("index-ignored", "abi/device/index-beyond-the-last"),
+    ("unknown-value-unnamed", "abi/values/unknown-operator"),
+    ("unknown-value-unnamed", "abi/values/unknown-enumeration"),
+    ("size-must-be-equal", "abi/sizes/operator-larger"),
+    ("result-overrun", "abi/sizes/result-shorter"),
+    ("misaligned", "abi/memory/allocate"),
+    ("copy-in-words", "abi/copies/round-trip"),
+    ("fill-signed", "abi/copies/round-trip"),
+    ("zero-bytes-refused", "abi/copies/zero-bytes"),
+    ("bytes-not-checked", "abi/plan/tensor-bytes"),
+    ("always-yes", "support/dequantize/walk-0"),
+    ("yes-and-no-run", "support/quantize/walk-0"),
+    ("no-and-a-plan", "support/quantize/walk-0"),
+    ("no-without-words", "support/moe-ffn/walk-0"),
+    ("other-words", "support/route/walk-0"),
+    ("other-reason", "support/route/walk-0"),
+    ("other-status", "support/route/walk-0"),
+    ("changes-its-mind", "support/matmul/walk-0"),
+];
+
+fn each_broken_rule_is_seen_by_its_case(bench: &Bench) {
+    for (fault, name) in BROKEN_RULES {
+        let pattern = format!("^({name}|abi/identity/texts)$");
+        let report = run(&bench.options(fault, &pattern), &mut |_| {}).unwrap();
+        let kind = case(&report, name).state.kind();
+        assert_eq!(kind, StateKind::Fail, "{fault} by {name}: {:?}", case(&report, name).state);
+        assert_passed(&report, &["abi/identity/texts"]);
+    }
 }
 
 fn a_worker_ends_when_its_parent_is_gone(_: &Bench) {
