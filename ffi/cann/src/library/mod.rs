@@ -240,8 +240,8 @@ macro_rules! lacking {
     ($(#[$doc:meta])* $check:ident: $table:ty, $($name:ident)+) => {
         $(#[$doc])*
         fn $check(table: &$table) -> Option<String> {
-            let absent: Vec<&str> =
-                [$((stringify!($name), table.$name.is_some())),+].iter().filter(|entry| !entry.1).map(|entry| entry.0).collect();
+            let found = [$((stringify!($name), table.$name.is_some())),+];
+            let absent: Vec<&str> = found.iter().filter(|entry| !entry.1).map(|entry| entry.0).collect();
             (!absent.is_empty()).then(|| format!("lacks {}", absent.join(", ")))
         }
     };

@@ -134,8 +134,9 @@ macro_rules! operators {
             )+
             for (_, library) in &opened.libraries {
                 if table.aclnnNpuFormatCastCalculateSizeAndFormat.is_none() {
+                    let name = c"aclnnNpuFormatCastCalculateSizeAndFormat";
                     // SAFETY: as above.
-                    let function = unsafe { library.get(c"aclnnNpuFormatCastCalculateSizeAndFormat".to_bytes_with_nul()) };
+                    let function = unsafe { library.get(name.to_bytes_with_nul()) };
                     table.aclnnNpuFormatCastCalculateSizeAndFormat = function.ok().map(|f| *f);
                 }
             }

@@ -31,6 +31,7 @@ struct Inner {
     run: Run,
     /// Null once CANN has taken it.
     handle: *mut sys::aclOpExecutor,
+    repeatable: bool,
     workspace_bytes: u64,
     _held: Vec<Held>,
 }
@@ -56,7 +57,15 @@ impl Executor {
                 recent_message: context.library().acl_get_recent_err_msg(),
             });
         }
-        Ok(Self(Inner { context: context.clone(), function, run, handle, workspace_bytes, _held: held }))
+        Ok(Self(Inner {
+            context: context.clone(),
+            function,
+            run,
+            handle,
+            repeatable: false,
+            workspace_bytes,
+            _held: held,
+        }))
     }
 
     /// The function that runs it, such as `aclnnQuantMatmulV5`.
@@ -81,7 +90,7 @@ impl Executor {
     /// stream has done it, and nobody else touches what it writes.
     pub unsafe fn run(mut self, stream: &Stream, workspace: *mut c_void, bytes: u64) -> Result<()> {
         // SAFETY: as the caller promises.
-        unsafe { self.0.run(stream, workspace, bytes, Times::Once) }
+        unsafe { self.0.run(stream, workspace, bytes) }
     }
 
     /// Runs it with a workspace of its own, and waits until the stream has done it.
@@ -90,7 +99,7 @@ impl Executor {
     ///
     /// There is no memory for the workspace; what the operator answers; the failure of something on the stream.
     pub fn run_and_wait(mut self, stream: &Stream) -> Result<()> {
-        self.0.run_and_wait(stream, Times::Once)
+        self.0.run_and_wait(stream)
     }
 
     /// The same operator, to be run often.
@@ -98,9 +107,8 @@ impl Executor {
     /// # Errors
     ///
     /// What `aclSetAclOpExecutorRepeatable` answers; not every operator can.
-    pub fn into_repeatable(self) -> Result<RepeatableExecutor> {
-        // SAFETY: the executor is alive, and was not run.
-        unsafe { self.0.context.library().acl_set_acl_op_executor_repeatable(self.0.handle) }?;
+    pub fn into_repeatable(mut self) -> Result<RepeatableExecutor> {
+        self.0.make_repeatable()?;
         Ok(RepeatableExecutor(self.0))
     }
 }
@@ -131,7 +139,7 @@ impl RepeatableExecutor {
     /// stream has done it, and nobody else touches what it writes. The executor stays alive as long.
     pub unsafe fn run(&mut self, stream: &Stream, workspace: *mut c_void, bytes: u64) -> Result<()> {
         // SAFETY: as the caller promises.
-        unsafe { self.0.run(stream, workspace, bytes, Times::Often) }
+        unsafe { self.0.run(stream, workspace, bytes) }
     }
 
     /// Runs it with a workspace of its own, and waits until the stream has done it.
@@ -140,7 +148,7 @@ impl RepeatableExecutor {
     ///
     /// There is no memory for the workspace; what the operator answers; the failure of something on the stream.
     pub fn run_and_wait(&mut self, stream: &Stream) -> Result<()> {
-        self.0.run_and_wait(stream, Times::Often)
+        self.0.run_and_wait(stream)
     }
 }
 
@@ -197,24 +205,11 @@ impl fmt::Debug for RepeatableExecutor {
     }
 }
 
-/// Whether CANN takes the executor when it runs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Times {
-    Once,
-    Often,
-}
-
 impl Inner {
     /// # Safety
     ///
-    /// As for [`Executor::run`]; with `Often` the executor was made repeatable.
-    unsafe fn run(
-        &mut self,
-        stream: &Stream,
-        workspace: *mut c_void,
-        bytes: u64,
-        times: Times,
-    ) -> Result<()> {
+    /// As for [`Executor::run`].
+    unsafe fn run(&mut self, stream: &Stream, workspace: *mut c_void, bytes: u64) -> Result<()> {
         let wanted = self.workspace_bytes;
         if bytes < wanted || (wanted > 0 && workspace.is_null()) {
             let function = self.function;
@@ -224,7 +219,8 @@ impl Inner {
         }
         let _current = self.context.enter()?;
         let handle = self.handle;
-        if times == Times::Once {
+        if !self.repeatable {
+            // Also when it fails: CANN has it by then.
             self.handle = ptr::null_mut();
         }
         // SAFETY: the executor is alive; one that runs once is not touched again. The rest is the caller's promise.
@@ -232,7 +228,7 @@ impl Inner {
         self.context.library().check(self.function, code)
     }
 
-    fn run_and_wait(&mut self, stream: &Stream, times: Times) -> Result<()> {
+    fn run_and_wait(&mut self, stream: &Stream) -> Result<()> {
         let bytes = self.workspace_bytes;
         let workspace = match usize::try_from(bytes) {
             Ok(0) => None,
@@ -246,8 +242,15 @@ impl Inner {
         };
         let pointer = workspace.as_ref().map_or(ptr::null_mut(), DeviceBuffer::pointer);
         // SAFETY: workspace and tensors live until the stream is done, below.
-        unsafe { self.run(stream, pointer, bytes, times) }?;
+        unsafe { self.run(stream, pointer, bytes) }?;
         stream.synchronize()
+    }
+
+    fn make_repeatable(&mut self) -> Result<()> {
+        // SAFETY: the executor is alive, and was not run.
+        unsafe { self.context.library().acl_set_acl_op_executor_repeatable(self.handle) }?;
+        self.repeatable = true;
+        Ok(())
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
@@ -263,15 +266,12 @@ impl Drop for Inner {
         if self.handle.is_null() {
             return;
         }
-        let library = self.context.library();
-        // One that was never run is still ours, but only a repeatable one may be destroyed by its caller; to make it so
-        // twice does nothing.
-        // SAFETY: alive, and not touched again.
-        report(unsafe {
-            library
-                .acl_set_acl_op_executor_repeatable(self.handle)
-                .and_then(|()| library.acl_destroy_acl_op_executor(self.handle))
-        });
+        // One that was never run is still ours, but only a repeatable one may be destroyed by its caller.
+        let outcome = if self.repeatable { Ok(()) } else { self.make_repeatable() };
+        report(outcome.and_then(|()| {
+            // SAFETY: alive, repeatable, and not touched again.
+            unsafe { self.context.library().acl_destroy_acl_op_executor(self.handle) }
+        }));
     }
 }
 
