@@ -1,0 +1,84 @@
+// What emulation.h is made of: fibers, barriers, warps and the checks on memory. Implemented in src/.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+/// For what belongs to the emulation and not to the kernel: its accesses are not looked at.
+#define MXHAL_UNCHECKED __attribute__((no_sanitize("thread"), noinline))
+
+namespace emulation {
+
+/// Shape of a launch, as the loader of the library passes it. Mirrored in lib.rs.
+struct Launch {
+  unsigned grid[3];
+  unsigned block[3];
+  /// Bytes of dynamic shared memory.
+  unsigned shared_bytes;
+  unsigned reserved;
+  /// 0 runs the threads in order; another number chooses among the orders that barriers leave open.
+  uint64_t seed;
+};
+
+using Entry = void (*)();
+
+/// 32 threads, and what they pass to each other in a collective operation.
+struct Warp {
+  static constexpr unsigned lane_bytes = 128;
+  alignas(16) unsigned char given[32][lane_bytes];
+  alignas(16) unsigned char result[32][lane_bytes];
+  const char* collective;
+  unsigned arrived;
+  /// Counts the collectives: memory accesses on both sides of one are ordered.
+  uint32_t epoch;
+};
+
+/// Where the fiber that runs now stands.
+struct State {
+  const Launch* launch;
+  unsigned block_index[3];
+  unsigned thread;
+};
+
+extern thread_local State state;
+
+/// Runs every block; 0, or 1 with the fault's description in `message`.
+int run(const char* kernel, Entry entry, void* const* arguments, const Launch* launch, char* message,
+        size_t message_bytes);
+
+/// Ends the launch with a description of what is wrong, beginning with kernel, block and thread.
+[[noreturn]] void fault(const char* format, ...) __attribute__((format(printf, 1, 2)));
+
+/// Copies an argument of the launch to the fiber that calls the kernel.
+void copy_argument(size_t place, void* to, size_t bytes);
+
+void wait_at_barrier();
+
+Warp& this_warp();
+/// True for the last lane, which must answer and then release; the others return when it has.
+bool arrive_at_warp(Warp& warp, const char* name, unsigned mask);
+void release_warp(Warp& warp);
+
+/// The block's dynamic shared memory, aligned to 1024 bytes.
+unsigned char* dynamic_shared();
+void* static_shared_bytes(const char* file, int line, size_t bytes, size_t alignment);
+template <class T>
+inline T* static_shared(const char* file, int line) {
+  return static_cast<T*>(static_shared_bytes(file, line, sizeof(T), alignof(T)));
+}
+
+/// The accesses that the compiler cannot show: of a wrapped instruction, and of an atomic operation.
+void check_read(const void* address, size_t bytes);
+void check_write(void* address, size_t bytes);
+void check_atomic(void* address, size_t bytes);
+/// For a vector access: the hardware wants `address` to be a multiple of `alignment`.
+void check_aligned(const void* address, size_t alignment, const char* what);
+
+/// An asynchronous copy to shared memory. Until its group is waited for, reading the destination is a fault; `zeros`
+/// bytes after the copied ones are set to zero.
+void copy_asynchronously(void* shared, const void* global, unsigned bytes, unsigned zeros);
+void commit_copies();
+/// Completes all groups of this thread but the newest `pending`.
+void wait_for_copies(unsigned pending);
+
+}  // namespace emulation

@@ -1,0 +1,334 @@
+// Shared memory, and the checks on every access.
+//
+// Kernels are compiled with -fsanitize=thread, which puts a call before each load and store; the functions that it
+// calls are here instead of in the sanitizer's library. An access to shared memory is compared with what is known of
+// each byte: whether the block wrote it, and who touched it last without a barrier in between. An access to device
+// memory must lie in a range that was announced. What lies on a fiber's stack or in the library is not looked at.
+
+#include <dlfcn.h>
+#include <link.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <mutex>
+#include <vector>
+
+#include "block.h"
+
+namespace emulation {
+
+namespace {
+
+/// What is known of one byte of shared memory. Epochs are of barriers, and of the thread's warp.
+struct Byte {
+  uint32_t written_in_block;
+  uint32_t write_epoch;
+  uint32_t write_warp_epoch;
+  uint32_t read_epoch;
+  uint32_t read_warp_epoch;
+  uint16_t writer;
+  uint16_t reader;
+  bool read_by_lanes;
+  bool read_by_warps;
+  bool in_flight;
+};
+
+constexpr size_t page = 4096;
+/// Around the block's shared memory: accesses here are out of bounds, and land nowhere.
+constexpr size_t guard = 1 << 20;
+constexpr size_t arena_bytes = (Block::most_shared_bytes + 64 * 1024 + page - 1) / page * page;
+
+struct Static {
+  const char* file;
+  int line;
+  size_t offset;
+};
+
+struct Range {
+  uintptr_t begin, end;
+  bool operator<(const Range& other) const { return begin < other.begin; }
+};
+
+struct Memory {
+  unsigned char* reserved = nullptr;
+  unsigned char* arena = nullptr;
+  std::vector<Byte> bytes;
+  std::vector<Static> statics;
+  /// Shared memory in use: dynamic first, then static.
+  size_t used = 0;
+  std::vector<Range> device;
+  Range last = {0, 0};
+
+  ~Memory() {
+    if (reserved != nullptr) munmap(reserved, arena_bytes + 2 * guard);
+  }
+};
+
+thread_local Memory memory;
+
+std::mutex announced_lock;
+std::vector<Range> announced;
+
+void create_arena() {
+  void* reserved = mmap(nullptr, arena_bytes + 2 * guard, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED) abort();
+  memory.reserved = static_cast<unsigned char*>(reserved);
+  memory.arena = memory.reserved + guard;
+  if (mprotect(memory.arena, arena_bytes, PROT_READ | PROT_WRITE) != 0) abort();
+  memory.bytes.resize(arena_bytes);
+}
+
+/// The offset in shared memory; a fault in the guards or past what the block has.
+size_t offset_of(const void* address, size_t bytes, const char* access) {
+  ptrdiff_t offset = static_cast<const unsigned char*>(address) - memory.arena;
+  if (offset < 0 || size_t(offset) + bytes > memory.used) {
+    fault("out of bounds: %s of %zu bytes at offset %td of %zu bytes of shared memory", access, bytes, offset, memory.used);
+  }
+  return size_t(offset);
+}
+
+bool is_shared(const void* address) {
+  uintptr_t at = reinterpret_cast<uintptr_t>(address);
+  uintptr_t begin = reinterpret_cast<uintptr_t>(memory.reserved);
+  return at - begin < arena_bytes + 2 * guard;
+}
+
+void race(const char* kind, size_t offset, unsigned other) {
+  fault("race: %s at offset %zu of shared memory, with thread %u and no barrier in between", kind, offset, other);
+}
+
+/// Whether an access of `thread` in these epochs and one of the present fiber are unordered.
+bool unordered(unsigned thread, uint32_t epoch, uint32_t lane_epoch) {
+  if (thread == state.thread || epoch != block.epoch) return false;
+  return thread / 32 != state.thread / 32 || lane_epoch == warp_epoch();
+}
+
+void read_shared(const void* address, size_t bytes) {
+  size_t offset = offset_of(address, bytes, "read");
+  uint32_t lane_epoch = warp_epoch();
+  for (size_t i = offset; i < offset + bytes; i++) {
+    Byte& byte = memory.bytes[i];
+    if (byte.in_flight && byte.written_in_block == block.serial) {
+      fault("read at offset %zu of shared memory, whose asynchronous copy was not waited for", i);
+    }
+    if (byte.written_in_block != block.serial) fault("read at offset %zu of shared memory, which nobody wrote", i);
+    if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch)) race("read after write", i, byte.writer);
+    if (byte.read_epoch != block.epoch) {
+      byte.read_by_lanes = byte.read_by_warps = false;
+    } else if (byte.reader != state.thread) {
+      byte.read_by_warps |= byte.reader / 32 != state.thread / 32;
+      byte.read_by_lanes = byte.read_warp_epoch == lane_epoch;
+    }
+    byte.read_epoch = block.epoch;
+    byte.read_warp_epoch = lane_epoch;
+    byte.reader = uint16_t(state.thread);
+  }
+}
+
+void write_shared(const void* address, size_t bytes, bool in_flight) {
+  if (!checked) return;
+  size_t offset = offset_of(address, bytes, "write");
+  uint32_t lane_epoch = warp_epoch();
+  for (size_t i = offset; i < offset + bytes; i++) {
+    Byte& byte = memory.bytes[i];
+    if (byte.written_in_block == block.serial) {
+      if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch)) race("write after write", i, byte.writer);
+      bool read_since = byte.read_epoch == block.epoch;
+      bool others_read = read_since && (byte.read_by_warps || (byte.read_by_lanes && byte.read_warp_epoch == lane_epoch));
+      if (others_read || (read_since && unordered(byte.reader, byte.read_epoch, byte.read_warp_epoch))) {
+        race("write after read", i, byte.reader);
+      }
+    }
+    byte.written_in_block = block.serial;
+    byte.write_epoch = block.epoch;
+    byte.write_warp_epoch = lane_epoch;
+    byte.writer = uint16_t(state.thread);
+    byte.in_flight = in_flight;
+  }
+}
+
+/// The pages of this library, whose tables kernels may read.
+Range own_image() {
+  Range image = {UINTPTR_MAX, 0};
+  dl_iterate_phdr(
+      [](dl_phdr_info* object, size_t, void* found) {
+        uintptr_t here = reinterpret_cast<uintptr_t>(&announced);
+        Range range = {UINTPTR_MAX, 0};
+        for (int i = 0; i < object->dlpi_phnum; i++) {
+          const auto& header = object->dlpi_phdr[i];
+          if (header.p_type != PT_LOAD) continue;
+          range.begin = std::min<uintptr_t>(range.begin, object->dlpi_addr + header.p_vaddr);
+          range.end = std::max<uintptr_t>(range.end, object->dlpi_addr + header.p_vaddr + header.p_memsz);
+        }
+        if (here < range.begin || here >= range.end) return 0;
+        *static_cast<Range*>(found) = range;
+        return 1;
+      },
+      &image);
+  return image;
+}
+
+void access_device(const void* address, size_t bytes, const char* access) {
+  uintptr_t at = reinterpret_cast<uintptr_t>(address);
+  if (at - reinterpret_cast<uintptr_t>(block.stack) < Block::stack_bytes) return;
+  if (at >= memory.last.begin && at + bytes <= memory.last.end) return;
+  auto after = std::upper_bound(memory.device.begin(), memory.device.end(), Range{at, at});
+  if (after != memory.device.begin()) {
+    Range range = *--after;
+    if (at >= range.begin && at + bytes <= range.end) {
+      memory.last = range;
+      return;
+    }
+    fault("out of bounds: %s of %zu bytes of device memory at %p, %zu bytes after the beginning of a buffer of %zu", access,
+          bytes, address, size_t(at - range.begin), size_t(range.end - range.begin));
+  }
+  fault("out of bounds: %s of %zu bytes at %p, where there is no device memory", access, bytes, address);
+}
+
+void on_read(const void* address, size_t bytes) {
+  if (is_shared(address)) {
+    read_shared(address, bytes);
+  } else {
+    access_device(address, bytes, "read");
+  }
+}
+
+void on_write(void* address, size_t bytes) {
+  if (is_shared(address)) {
+    write_shared(address, bytes, false);
+  } else {
+    access_device(address, bytes, "write");
+  }
+}
+
+}  // namespace
+
+void begin_launch(unsigned threads) {
+  if (memory.arena == nullptr) create_arena();
+  block.threads = threads;
+  block.copies.assign(threads, {});
+  block.committed.assign(threads, 0);
+  memory.last = {0, 0};
+  {
+    std::lock_guard<std::mutex> guard_announced(announced_lock);
+    memory.device = announced;
+  }
+  memory.device.push_back(own_image());
+  std::sort(memory.device.begin(), memory.device.end());
+}
+
+void begin_block() {
+  block.serial++;
+  block.epoch++;
+  memory.statics.clear();
+  memory.used = (state.launch->shared_bytes + 127) / 128 * 128;
+  // A pattern that is NaN as a float, in case that nobody checks.
+  memset(memory.arena, 0xff, memory.used);
+}
+
+unsigned char* dynamic_shared() { return memory.arena; }
+
+void* static_shared_bytes(const char* file, int line, size_t bytes, size_t alignment) {
+  for (const Static& known : memory.statics) {
+    if (known.line == line && strcmp(known.file, file) == 0) return memory.arena + known.offset;
+  }
+  size_t offset = (memory.used + alignment - 1) / alignment * alignment;
+  if (offset + bytes > arena_bytes) fault("%zu bytes of shared memory: more than a block has", offset + bytes);
+  memory.statics.push_back({file, line, offset});
+  memory.used = offset + bytes;
+  memset(memory.arena + offset, 0xff, bytes);
+  return memory.arena + offset;
+}
+
+void check_aligned(const void* address, size_t alignment, const char* what) {
+  if (reinterpret_cast<uintptr_t>(address) % alignment != 0) {
+    fault("misaligned address: %s at %p, which is no multiple of %zu", what, address, alignment);
+  }
+}
+
+void copy_asynchronously(void* shared, const void* global, unsigned bytes, unsigned zeros) {
+  check_aligned(shared, bytes + zeros, "asynchronous copy to shared memory");
+  if (!is_shared(shared)) fault("asynchronous copy to %p, which is not shared memory", shared);
+  if (bytes != 0) {
+    check_aligned(global, bytes + zeros, "asynchronous copy from device memory");
+    access_device(global, bytes, "asynchronous copy");
+  }
+  write_shared(shared, bytes + zeros, true);
+  memset(shared, 0xff, bytes + zeros);
+  block.copies[state.thread].push_back({static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global),
+                                        bytes, zeros, block.committed[state.thread]});
+}
+
+void commit_copies() { block.committed[state.thread]++; }
+
+void wait_for_copies(unsigned pending) {
+  auto& copies = block.copies[state.thread];
+  unsigned committed = block.committed[state.thread];
+  while (!copies.empty() && copies.front().group + pending < committed) {
+    Copy copy = copies.front();
+    copies.pop_front();
+    write_shared(copy.shared, copy.bytes + copy.zeros, false);
+    if (copy.bytes != 0) memcpy(copy.shared, copy.global, copy.bytes);
+    memset(copy.shared + copy.bytes, 0, copy.zeros);
+  }
+}
+
+void check_read(const void* address, size_t bytes) {
+  if (checked) on_read(address, bytes);
+}
+
+void check_write(void* address, size_t bytes) {
+  if (checked) on_write(address, bytes);
+}
+
+void check_atomic(void* address, size_t bytes) {
+  if (!checked) return;
+  if (!is_shared(address)) return access_device(address, bytes, "atomic operation");
+  size_t offset = offset_of(address, bytes, "atomic operation");
+  for (size_t i = offset; i < offset + bytes; i++) {
+    if (memory.bytes[i].written_in_block != block.serial) {
+      fault("atomic operation at offset %zu of shared memory, which nobody wrote", i);
+    }
+  }
+}
+
+}  // namespace emulation
+
+/// Device memory that kernels may touch from the next launch on.
+extern "C" __attribute__((visibility("default"))) void emulation_announce(const void* begin, size_t bytes) {
+  uintptr_t at = reinterpret_cast<uintptr_t>(begin);
+  std::lock_guard<std::mutex> guard(emulation::announced_lock);
+  emulation::announced.push_back({at, at + bytes});
+}
+
+extern "C" __attribute__((visibility("default"))) void emulation_withdraw(const void* begin) {
+  uintptr_t at = reinterpret_cast<uintptr_t>(begin);
+  std::lock_guard<std::mutex> guard(emulation::announced_lock);
+  auto& ranges = emulation::announced;
+  auto found = std::find_if(ranges.begin(), ranges.end(), [at](const auto& range) { return range.begin == at; });
+  if (found != ranges.end()) ranges.erase(found);
+}
+
+// The names that -fsanitize=thread calls.
+extern "C" {
+#define ACCESS(bytes)                                                                       \
+  void __tsan_read##bytes(void* address) { emulation::on_read(address, bytes); }            \
+  void __tsan_write##bytes(void* address) { emulation::on_write(address, bytes); }          \
+  void __tsan_volatile_read##bytes(void* address) { emulation::on_read(address, bytes); }   \
+  void __tsan_volatile_write##bytes(void* address) { emulation::on_write(address, bytes); } \
+  void __tsan_unaligned_read##bytes(void* address) { emulation::on_read(address, bytes); }  \
+  void __tsan_unaligned_write##bytes(void* address) { emulation::on_write(address, bytes); }
+ACCESS(1)
+ACCESS(2)
+ACCESS(4)
+ACCESS(8)
+ACCESS(16)
+#undef ACCESS
+void __tsan_read_range(void* address, unsigned long bytes) { emulation::on_read(address, bytes); }
+void __tsan_write_range(void* address, unsigned long bytes) { emulation::on_write(address, bytes); }
+void __tsan_init() {}
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+}

@@ -1,0 +1,1 @@
+// Every kernel, as one translation unit: what nvcc is given.
