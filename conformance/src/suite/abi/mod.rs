@@ -2,12 +2,12 @@
 //!
 //! | module | asks about |
 //! | --- | --- |
-//! | [`identity`] | who it is, in the file and in memory; the table |
-//! | [`nulls`] | null handles, places and errors |
-//! | [`values`] | numbers and sizes that are unknown, too small or larger |
-//! | [`device`] | opening, closing, order of destruction, threads |
-//! | [`queue`] | memory, copies, streams and events |
-//! | [`plan`] | what a run and prepared weights refuse |
+//! | `identity` | who it is, in the file and in memory; the table |
+//! | `nulls` | null handles, places and errors |
+//! | `values` | numbers and sizes that are unknown, too small or larger |
+//! | `device` | opening, closing, order of destruction, threads |
+//! | `queue` | memory, copies, streams and events |
+//! | `plan` | what a run and prepared weights refuse |
 //!
 //! Questions that need an operator take the first of a list of small ones that the plugin supports. What the header
 //! leaves undefined (wild pointers, handles that were destroyed, addresses of nothing) is not asked.

@@ -2,7 +2,7 @@
 //!
 //! A yes obliges: a plan is made, and a run on random values succeeds. A no obliges too: the plan is refused as
 //! unsupported, in the same words and with the same reason. The same question gets the same answer. Which descriptors
-//! are asked is drawn from the seed; see [`draw`].
+//! are asked is drawn from the seed; see `draw.rs`.
 
 mod draw;
 
