@@ -159,7 +159,7 @@ pub fn null(what: &str) -> Error {
 ///
 /// # Safety
 ///
-/// As [`write`], for `error`.
+/// As [`write()`], for `error`.
 pub unsafe fn give(result: Result<()>, error: *mut mxhal_error) -> i32 {
     let Err(failure) = result else { return MXHAL_OK as i32 };
     // SAFETY: the same promise.

@@ -32,9 +32,49 @@ use crate::sys::{self, mxhal_error, mxhal_host, mxhal_plugin, mxhal_plugin_ident
 
 /// A backend written in Rust that can be a plugin, or be [`embedded`](crate::embedded).
 ///
-/// ```ignore
-/// // src/lib.rs of a crate whose crate-type is ["cdylib"]
-/// mxhal_ffi::export_backend!(my_chip::MyChip);
+/// ```
+/// use std::sync::Arc;
+///
+/// use mxhal_core::{Backend, Device, Error, Identity, Result};
+/// use mxhal_ffi::export::{Host, PluginBackend};
+///
+/// /// A chip that is not there.
+/// struct MyChip {
+///     identity: Identity,
+/// }
+///
+/// impl PluginBackend for MyChip {
+///     const NAME: &'static str = "my-chip";
+///     const VENDOR: &'static str = "My Company";
+///     const VERSION: &'static str = "1.0.0";
+///
+///     fn open(_host: &Host<'_>) -> Result<Self> {
+///         let [name, vendor, version] = [Self::NAME, Self::VENDOR, Self::VERSION].map(str::to_owned);
+///         Ok(Self { identity: Identity { name, vendor, version } })
+///     }
+/// }
+///
+/// impl Backend for MyChip {
+///     fn identity(&self) -> &Identity {
+///         &self.identity
+///     }
+///
+///     fn device_count(&self) -> Result<u32> {
+///         Ok(0)
+///     }
+///
+///     fn open_device(&self, index: u32) -> Result<Arc<dyn Device>> {
+///         Err(Error::invalid(format!("device {index} was asked for, and there is none")))
+///     }
+/// }
+///
+/// // In a crate whose crate-type is ["cdylib"], this makes it a plugin.
+/// mxhal_ffi::export_backend!(MyChip);
+///
+/// // And this is how a program uses it that has it linked in.
+/// let plugin = mxhal_ffi::embedded::<MyChip>(&Default::default())?;
+/// assert_eq!(plugin.device_count()?, 0);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub trait PluginBackend: Backend + Sized + 'static {
     /// As in `config.toml`: lower-case letters, digits, `-` and `_`; at most 31 bytes.
@@ -121,25 +161,8 @@ pub unsafe extern "C" fn open<B: PluginBackend>(
     plugin: *mut mxhal_plugin,
     error: *mut mxhal_error,
 ) -> i32 {
-    guard(error, || {
-        // SAFETY: the same promise.
-        let (logger, options) = unsafe { read_host(host) }?;
-        if plugin.is_null() {
-            return Err(null("plugin"));
-        }
-        let opened = B::open(&Host { options: &options, logger: &logger }).inspect_err(|_| logger.close())?;
-        let instance = shim::Instance { backend: Box::new(opened), logger };
-        let table = shim::table(instance);
-        // SAFETY: the same promise; the table is not written beyond the host's.
-        unsafe {
-            write("plugin", plugin, &table).inspect_err(|_| {
-                shim::shutdown(table.self_, std::ptr::null_mut());
-            })?;
-            let size = plugin.cast::<u32>();
-            size.write_unaligned(size.read_unaligned().min(size_of::<mxhal_plugin>() as u32));
-        }
-        Ok(())
-    })
+    // SAFETY: the same promise.
+    unsafe { open_with::<B>(host, plugin, error, |_| {}) }
 }
 
 /// The same for a library of its own, whose panics are kept from stderr.
@@ -161,12 +184,66 @@ pub unsafe fn open_exported<B: PluginBackend>(
             }
         }));
     });
-    // SAFETY: the same promise. A host that cannot be read is refused by `open`.
-    unsafe {
-        if let Ok((logger, _)) = read_host(host) {
-            *PANIC_LOGGER.write().unwrap_or_else(PoisonError::into_inner) = Some(logger);
+    let announce = |logger: &Logger| {
+        *PANIC_LOGGER.write().unwrap_or_else(PoisonError::into_inner) = Some(logger.clone());
+    };
+    // SAFETY: the same promise.
+    unsafe { open_with::<B>(host, plugin, error, announce) }
+}
+
+/// `announce` is told where messages go, before the backend opens.
+///
+/// # Safety
+///
+/// As [`open`].
+unsafe fn open_with<B: PluginBackend>(
+    host: *const mxhal_host,
+    plugin: *mut mxhal_plugin,
+    error: *mut mxhal_error,
+    announce: impl FnOnce(&Logger),
+) -> i32 {
+    guard(error, || {
+        if plugin.is_null() {
+            return Err(null("plugin"));
         }
-        open::<B>(host, plugin, error)
+        // SAFETY: the same promise.
+        let (logger, options) = unsafe { read_host(host) }?;
+        // What does not open, for whatever reason, has no shutdown that would end its messages.
+        let unopened = Unopened(Some(logger.clone()));
+        announce(&logger);
+        let backend = B::open(&Host { options: &options, logger: &logger })?;
+        let table = shim::table(shim::Instance { backend: Box::new(backend), logger });
+        // SAFETY: the same promise; nothing is written beyond what the host has.
+        let written = unsafe { write("plugin", plugin, &table) };
+        if let Err(error) = written {
+            // SAFETY: the instance was made above, and nobody else has seen it.
+            unsafe { shim::shutdown(table.self_, std::ptr::null_mut()) };
+            return Err(error);
+        }
+        // SAFETY: `write` has found the size there.
+        unsafe {
+            let size = plugin.cast::<u32>();
+            size.write_unaligned(size.read_unaligned().min(size_of::<mxhal_plugin>() as u32));
+        }
+        unopened.opened();
+        Ok(())
+    })
+}
+
+/// Closes the logger of a backend that does not open.
+struct Unopened(Option<Logger>);
+
+impl Unopened {
+    fn opened(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unopened {
+    fn drop(&mut self) {
+        if let Some(logger) = &self.0 {
+            logger.close();
+        }
     }
 }
 

@@ -188,7 +188,7 @@ impl<'data, R: ReadRef<'data>> Dynamic<'data, R> {
     }
 
     /// The file from an address on, to the end of its segment.
-    fn from_address(&self, address: u64) -> Option<&'data [u8]> {
+    fn bytes_at(&self, address: u64) -> Option<&'data [u8]> {
         self.segments.iter().filter(|segment| segment.p_type.get(self.endian) == elf::PT_LOAD).find_map(
             |segment| {
                 let inside = address.checked_sub(segment.p_vaddr.get(self.endian))?;
@@ -253,13 +253,13 @@ impl<'data, R: ReadRef<'data>> Dynamic<'data, R> {
     fn symbol_count(&self, symbols: u64) -> Option<usize> {
         let by_gnu = || {
             let table =
-                GnuHashTable::<Header>::parse(self.endian, self.from_address(self.value(tag::GNU_HASH)?)?)
+                GnuHashTable::<Header>::parse(self.endian, self.bytes_at(self.value(tag::GNU_HASH)?)?)
                     .ok()?;
             table.symbol_table_length(self.endian)
         };
         let by_hash = || {
             let table =
-                HashTable::<Header>::parse(self.endian, self.from_address(self.value(tag::HASH)?)?).ok()?;
+                HashTable::<Header>::parse(self.endian, self.bytes_at(self.value(tag::HASH)?)?).ok()?;
             Some(table.symbol_table_length())
         };
         // Where nothing is exported there is nothing in the hash table; linkers put the strings behind the symbols.
@@ -275,7 +275,7 @@ impl<'data, R: ReadRef<'data>> Dynamic<'data, R> {
         // More than any identity will ever have; less than a damaged size may ask for.
         let size = symbol.st_size.get(self.endian).min(4096);
         let bytes =
-            self.from_address(symbol.st_value.get(self.endian)).ok_or_else(|| broken("mxhal_identity"))?;
+            self.bytes_at(symbol.st_value.get(self.endian)).ok_or_else(|| broken("mxhal_identity"))?;
         Ok(bytes[..bytes.len().min(size as usize)].to_vec())
     }
 
@@ -284,7 +284,7 @@ impl<'data, R: ReadRef<'data>> Dynamic<'data, R> {
             return Ok(());
         };
         let outside = || broken("its table of versions");
-        let table = self.from_address(at).ok_or_else(outside)?;
+        let table = self.bytes_at(at).ok_or_else(outside)?;
         let (mut place, mut seen) = (0_u64, 0);
         for _ in 0..count {
             let file: &elf::Verneed<Endianness> = table.read_at(place).map_err(|()| outside())?;

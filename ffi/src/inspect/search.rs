@@ -44,7 +44,7 @@ struct Object {
     needed: Vec<String>,
     rpath: Vec<PathBuf>,
     runpath: Vec<PathBuf>,
-    needed_by: Option<Rc<Object>>,
+    needed_by: Option<Rc<Self>>,
 }
 
 impl Object {
