@@ -356,7 +356,8 @@ fn faults_of_a_plugin_are_called_so() {
 #[test]
 fn an_inspection_says_what_a_file_is() {
     let workshop = Workshop::new();
-    let path = workshop.plugin(&["-DNEEDS=elsewhere", "-Wl,-rpath,/opt/a:$ORIGIN/b,--enable-new-dtags"]);
+    let linker = "-Wl,-rpath,/opt/a:$ORIGIN/b,--enable-new-dtags,--default-symver";
+    let path = workshop.plugin(&["-DNEEDS=elsewhere", linker]);
     let inspection = inspect::inspect(&path).unwrap();
     assert_eq!(inspection.class, inspect::Class::Elf64);
     assert_eq!(inspection.machine, inspect::Machine::HERE);

@@ -227,7 +227,12 @@ impl<'data, R: ReadRef<'data>> Dynamic<'data, R> {
             self.data.read_slice_at(offset, count).map_err(|()| broken("its symbol table"))?;
         for symbol in symbols.iter().skip(1) {
             let binding = symbol.st_info.0 >> 4;
-            let defined = symbol.st_shndx.get(self.endian).0 != 0;
+            let section = symbol.st_shndx.get(self.endian);
+            let defined = section != elf::SHN_UNDEF;
+            if section == elf::SHN_ABS {
+                // The name of a version, not of anything that could be called.
+                continue;
+            }
             let visible = matches!(symbol.st_other.0 & 3, 0 | 3);
             let name = || self.string(symbol.st_name.get(self.endian).into());
             match (binding, defined) {
