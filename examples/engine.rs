@@ -21,7 +21,7 @@ const K: usize = 256;
 fn main() -> Result<(), Box<dyn Error>> {
     let runtime = match std::env::args_os().nth(1) {
         Some(config) => Runtime::from_config(config)?,
-        None => Runtime::embedded()?,
+        None => Runtime::embedded_cpu()?,
     };
     let device = runtime.device();
     let stream = device.create_stream()?;
