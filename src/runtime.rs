@@ -154,8 +154,9 @@ pub struct Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = Named(&self.name, self.library.as_deref());
-        write!(f, "backend {named} cannot be used: {}", self.error)
+        // What the loader says names the file already.
+        let library = self.library.as_deref().filter(|_| !matches!(self.error, BackendError::Load(_)));
+        write!(f, "backend {} cannot be used: {}", Named(&self.name, library), self.error)
     }
 }
 

@@ -114,7 +114,7 @@ impl Dequantize {
         }
         bar.finish_and_clear();
         writer.finish()?;
-        eprintln!("{dequantized} tensors made {}, {} copied", self.to.format(), jobs.len() - dequantized);
+        eprintln!("made {}: {dequantized}; copied: {}", self.to.format(), jobs.len() - dequantized);
         Ok(ExitCode::SUCCESS)
     }
 

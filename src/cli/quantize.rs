@@ -119,11 +119,10 @@ impl Quantize {
         bar.finish_and_clear();
         writer.finish()?;
         let seconds = start.elapsed().as_secs_f64();
+        let (to, gigabytes) = (to.format, bytes as f64 / 1e9);
+        let copied = jobs.len() - quantized;
         eprintln!(
-            "{quantized} tensors quantized to {}, {} copied, {:.3} GB in {seconds:.2} s",
-            to.format,
-            jobs.len() - quantized,
-            bytes as f64 / 1e9
+            "quantized to {to}: {quantized}; copied: {copied}; {gigabytes:.3} GB read in {seconds:.2} s"
         );
         Ok(ExitCode::SUCCESS)
     }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// Builds a package with cargo, in the profile and target folder of the running test, and gives the path of its library
 /// of this name.
-pub fn library(package: &str, name: &str) -> PathBuf {
+pub(crate) fn library(package: &str, name: &str) -> PathBuf {
     // target/PROFILE/mxhal: the same profile in the same folder shares what is compiled already.
     let profile_folder = Path::new(env!("CARGO_BIN_EXE_mxhal")).parent().expect("a binary lies in a folder");
     let profile = match profile_folder.file_name().and_then(|name| name.to_str()).expect("cargo names it") {
@@ -25,7 +25,10 @@ pub fn library(package: &str, name: &str) -> PathBuf {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == name)
+        // The library of another kind that is linked into it may have the same name.
+        .filter(|message| {
+            message["target"]["name"] == name && message["target"]["crate_types"][0] == "cdylib"
+        })
         .find_map(|message| message["filenames"][0].as_str().map(PathBuf::from))
         .expect("cargo built the library")
 }

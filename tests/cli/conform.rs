@@ -1,0 +1,44 @@
+//! `conform`: what it is asked, what it writes, how it ends. What the suite finds is tested with the suite.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::Folder;
+
+/// Few cases, quickly asked.
+const FEW: [&str; 2] = ["--filter", "^memory/quantize/"];
+
+#[test]
+fn a_run_that_passes_writes_its_reports() {
+    let folder = Folder::new();
+    let arguments = ["conform", "--seed", "5", "--json", "report.json", "--junit", "report.xml"];
+    let ran = folder.run(arguments.iter().chain(&FEW)).with_code(0);
+    assert!(ran.out.contains("cpu") && ran.out.contains("seed"), "{}", ran.out);
+    let report: Value = serde_json::from_slice(&fs::read(folder.path("report.json")).unwrap()).unwrap();
+    assert_eq!((&report["run"]["seed"], &report["passed"]), (&Value::from(5), &Value::Bool(true)));
+    assert!(!report["cases"].as_array().unwrap().is_empty());
+    assert!(fs::read_to_string(folder.path("report.xml")).unwrap().contains("<testsuites"));
+    assert_eq!(folder.names(), ["report.json", "report.xml"]);
+}
+
+#[test]
+fn cases_are_listed_without_being_asked() {
+    let folder = Folder::new();
+    let all = folder.run(["conform", "--list"]).with_code(0).out.lines().count();
+    let few = folder.run(["conform", "--list"].iter().chain(&FEW)).with_code(0);
+    assert!(few.out.lines().all(|name| name.starts_with("memory/quantize/")), "{}", few.out);
+    let few = few.out.lines().count();
+    assert!(0 < few && few < all, "{few} of {all}");
+}
+
+#[test]
+fn exit_codes_tell_usage_plugin_and_device_apart() {
+    let folder = Folder::new();
+    folder.run(["conform", "--filter", "^nothing$"]).with_code(2).saying(&["^nothing$", "--list"]);
+    folder.run(["conform", "--filter", "("]).with_code(2);
+    folder.run(["conform", "--profile", "fast"]).with_code(2).saying(&["core, fused, w4a4, nvfp4"]);
+    folder.run(["conform", "--plugin", "x.so", "--backend", "cpu"]).with_code(2);
+    folder.run(["conform", "--plugin", "absent.so"]).with_code(3).saying(&["absent.so", "no such file"]);
+    folder.run(["conform", "--device", "7"].iter().chain(&FEW)).with_code(4).saying(&["no device"]);
+}
