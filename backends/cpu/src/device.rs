@@ -50,7 +50,7 @@ impl Device for CpuDevice {
     fn info(&self) -> Result<DeviceInfo> {
         Ok(DeviceInfo {
             name: model_name().unwrap_or_else(|| format!("CPU ({})", std::env::consts::ARCH)),
-            architecture: self.shared.kernels.isa.to_owned(),
+            architecture: self.shared.kernels.isa.name().to_owned(),
             driver: fs::read_to_string("/proc/sys/kernel/osrelease")
                 .map_or_else(|_| String::new(), |release| format!("Linux {}", release.trim())),
             memory_bytes: memory::info().total,

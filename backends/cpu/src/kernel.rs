@@ -1,9 +1,17 @@
-//! The inner loop of products, behind a table.
+//! The inner loops, behind a table.
 //!
-//! The table has one entry today, plain Rust that the compiler vectorises for the target's least instruction set. A
-//! kernel for another instruction set is another [`Kernels`], and an option `isa` would say which one to choose.
+//! There is a table for each instruction set. That of the portable one is plain Rust, which the compiler vectorises for
+//! the target's least instruction set; it multiplies values that were decoded to float32, whatever their format. The
+//! others take MXFP4 weights as they lie in their panels, with activations packed for it, and leave to the portable
+//! one what is not MXFP4, and what is out of the ordinary.
 
 use std::array;
+
+use mxhal_core::Format;
+
+use crate::isa::Isa;
+use crate::packed::Numbers;
+use crate::panel::{self, Column};
 
 /// Independent sums of one dot product; K is padded with zeros to a multiple of it.
 pub(crate) const LANES: usize = 8;
@@ -11,8 +19,7 @@ pub(crate) const LANES: usize = 8;
 /// The kernels for an instruction set.
 #[derive(Clone, Copy)]
 pub(crate) struct Kernels {
-    /// The instruction set, for reports.
-    pub(crate) isa: &'static str,
+    pub(crate) isa: Isa,
     /// Products of rows with rows: `products(k, a, w, sums)`.
     ///
     /// - `k`: columns, a multiple of [`LANES`].
@@ -21,12 +28,68 @@ pub(crate) struct Kernels {
     ///
     /// The order of each sum depends on `k` alone, not on how many rows there are.
     pub(crate) products: fn(usize, &[f32], &[f32], &mut [f32]),
+    /// Makes a panel of MXFP4 weights, see [`panel::pack`].
+    pub(crate) pack_panel: fn(&[Column<'_>], &mut [u8]),
+    /// Products of packed rows with panels, where there are kernels for that.
+    pub(crate) panels: Option<PanelKernels>,
+}
+
+/// The kernels for products of packed rows with panels of MXFP4 weights.
+#[derive(Clone, Copy)]
+pub(crate) struct PanelKernels {
+    /// Packs a row: format, elements, scales, records. See [`packed::pack`](crate::packed::pack).
+    pub(crate) pack: fn(Format, &[u8], &[u8], &mut [u8]) -> bool,
+    /// Multiplies rows with one or two panels: `sums[i][c] = Σ rows[picks[i]] · column c`, row by row.
+    ///
+    /// The order of each sum depends on `blocks` alone.
+    pub(crate) multiply: fn(&Operands<'_>, &mut [f32]),
+}
+
+/// What [`PanelKernels::multiply`] takes.
+pub(crate) struct Operands<'a> {
+    pub(crate) numbers: Numbers,
+    /// Blocks along K.
+    pub(crate) blocks: usize,
+    /// One panel, or two that follow each other.
+    pub(crate) panels: &'a [u8],
+    /// Packed rows, and the bytes from one to the next.
+    pub(crate) rows: &'a [u8],
+    pub(crate) stride: usize,
+    /// Which of the rows.
+    pub(crate) picks: &'a [u32],
+}
+
+impl Operands<'_> {
+    /// How many panels there are.
+    ///
+    /// # Panics
+    ///
+    /// If anything is not as long as kernels, which do not check, rely on: then the caller is wrong.
+    pub(crate) fn check(&self, sums: &[f32]) -> usize {
+        let each = panel::bytes(self.blocks);
+        let count = self.panels.len() / each.max(1);
+        assert!((1..=2).contains(&count) && self.panels.len() == count * each, "one panel or two");
+        assert!(self.stride >= self.numbers.record() * self.blocks, "rows have a record for each block");
+        let rows = self.rows.len() / self.stride.max(1);
+        assert!(self.picks.iter().all(|pick| (*pick as usize) < rows), "rows that are picked are there");
+        assert!(sums.len() >= self.picks.len() * count * panel::COLUMNS, "there is room for the sums");
+        count
+    }
 }
 
 impl Kernels {
-    /// The best ones for this machine.
-    pub(crate) const fn choose() -> Self {
-        Self { isa: "portable", products }
+    /// What every machine runs.
+    const PORTABLE: Self = Self { isa: Isa::Portable, products, pack_panel: panel::pack, panels: None };
+
+    /// Those for an instruction set, if this machine has it.
+    pub(crate) fn of(isa: Isa) -> Option<Self> {
+        match isa {
+            Isa::Portable => Some(Self::PORTABLE),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 | Isa::Avx512 => crate::x86::kernels(isa, Self::PORTABLE),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512 => None,
+        }
     }
 }
 

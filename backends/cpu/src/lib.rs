@@ -14,7 +14,11 @@
 //! | `support` | what runs here, and with which properties |
 //! | `weights` | weights as they lie in memory |
 //! | `pool` | the threads, and how work is divided among them |
-//! | `kernel` | the inner loop of products, behind a table |
+//! | `panel` | MXFP4 weights as kernels read them |
+//! | `packed` | activations as kernels read them |
+//! | `isa` | which instruction sets there are |
+//! | `kernel` | the inner loops, behind a table for each instruction set |
+//! | `x86` | those of them that are not plain Rust |
 //! | `op` | a file for each operator |
 //! | `export` | the backend behind the C table |
 //!
@@ -32,21 +36,26 @@
 //!
 //! # Numbers
 //!
-//! Products are sums in float32, in an order that depends on K alone. Hence the same bits from run to run, in whatever
+//! Products are sums in float32, in an order that depends on K (and the instruction set) alone. Hence the same bits from run to run, in whatever
 //! batch a row appears, and for any number of threads; all three are declared and tested. A sum and its bias are
 //! rounded to the output together, once. The functions of SwiGLU and routing are computed in float64.
 
 mod device;
 mod export;
+mod isa;
 mod kernel;
 mod memory;
 mod op;
+mod packed;
+mod panel;
 mod pool;
 mod stream;
 mod support;
 mod view;
 mod weights;
 mod workspace;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -55,11 +64,11 @@ use std::thread;
 use mxhal_core::{Backend, Device, Error, Identity, Result};
 
 use crate::device::{CpuDevice, Shared};
-use crate::kernel::Kernels;
+use crate::isa::Isa;
 use crate::pool::Pool;
 
 /// The options that [`Cpu::new`] takes.
-pub const OPTIONS: [&str; 1] = ["threads"];
+pub const OPTIONS: [&str; 2] = ["threads", "isa"];
 
 /// The most threads that may be asked for.
 const MAX_THREADS: usize = 4096;
@@ -86,6 +95,7 @@ impl Cpu {
     /// | key | value | default |
     /// | --- | --- | --- |
     /// | `threads` | threads that compute, 1 to 4096 | as many as this process may run in parallel |
+    /// | `isa` | the instruction set of the kernels: `portable`, `avx2` or `avx512` | the last of them that runs here |
     ///
     /// # Errors
     ///
@@ -93,8 +103,10 @@ impl Cpu {
     /// [`Status::Unavailable`](mxhal_core::Status::Unavailable) when the threads could not be started.
     pub fn new(options: &[(String, String)]) -> Result<Self> {
         let mut threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let mut isa = None;
         for (key, value) in options {
             match key.as_str() {
+                "isa" => isa = Some(value.as_str()),
                 "threads" => threads = parse_threads(value)?,
                 _ => {
                     return Err(Error::invalid(format!(
@@ -104,13 +116,14 @@ impl Cpu {
                 }
             }
         }
+        let kernels = Isa::choose(isa)?;
         Ok(Self {
             identity: Identity {
                 name: "cpu".to_owned(),
                 vendor: "mxhal".to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
-            shared: Arc::new(Shared::new(Pool::new(threads)?, Kernels::choose())),
+            shared: Arc::new(Shared::new(Pool::new(threads)?, kernels)),
         })
     }
 }

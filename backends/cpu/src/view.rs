@@ -204,6 +204,20 @@ pub(crate) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Its elements, as they lie there.
+    pub(crate) fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// Its scales.
+    pub(crate) fn scales(&self) -> &'a [u8] {
+        self.scales
+    }
+
     /// Its values; `out` has as many places.
     pub(crate) fn decode(&self, out: &mut [f32]) {
         match self.format {
@@ -364,6 +378,17 @@ pub(crate) struct RowMut<'a> {
 }
 
 impl RowMut<'_> {
+    /// What was written so far.
+    pub(crate) fn written(&self) -> Row<'_> {
+        let factor = self.factor.as_chunks().0.first().map_or(1.0, |bytes| f32::from_ne_bytes(*bytes));
+        Row { format: self.format, data: self.data, scales: self.scales, factor }
+    }
+
+    /// Its elements, to be written as they lie there.
+    pub(crate) fn data_mut(&mut self) -> &mut [u8] {
+        self.data
+    }
+
     /// Rounds values to the row's format, which is `to`'s.
     pub(crate) fn store(&mut self, values: &[f32], to: &Quantization) {
         if self.format.is_plain_float() {

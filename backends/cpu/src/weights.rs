@@ -1,7 +1,9 @@
-//! Weights as they lie in memory: the canonical bytes, stacked to `[groups, n, k]`, in one allocation.
+//! Weights as they lie in memory: MXFP4 in panels, see [`panel`]; of other formats the canonical bytes, stacked to
+//! `[groups, n, k]`.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mxhal_core::op::{GroupedMatmul, Matmul};
 use mxhal_core::{
@@ -11,6 +13,8 @@ use mxhal_core::{
 
 use crate::device::Shared;
 use crate::memory::{ALIGNMENT, Allocation};
+use crate::panel::{self, BLOCK, COLUMNS, Column};
+use crate::pool::Scratch;
 use crate::view::Input;
 
 /// Prepared weights.
@@ -18,8 +22,16 @@ pub(crate) struct CpuWeights {
     shared: Arc<Shared>,
     desc: WeightsDesc,
     layout: Layout,
-    /// Elements, scales and float32 factors (in this machine's order, one a row), each part aligned.
     memory: Allocation,
+    stored: Stored,
+}
+
+/// What the memory holds.
+enum Stored {
+    /// Panels, group by group; and for each whether kernels may take it, see [`panel::is_ordinary`].
+    Panels { ordinary: Vec<bool> },
+    /// Elements, scales and float32 factors (in this machine's order, one a row), each part aligned.
+    Rows,
 }
 
 impl CpuWeights {
@@ -36,23 +48,12 @@ impl CpuWeights {
         check_desc(desc)?;
         let layout = desc.layout()?;
         let layouts: Vec<Layout> = parts.iter().map(|part| *part.layout()).collect();
-        desc.check_parts(&layouts)?;
-
-        let [data, scales, factors] = offsets(&layout);
-        let mut memory = Allocation::new((factors + layout.factors_bytes()) as u64)?;
-        let bytes = memory.bytes_mut();
-        let (mut data, mut scales, mut factors) = (data, scales, factors);
-        for part in parts {
-            append(bytes, &mut data, part.data());
-            append(bytes, &mut scales, part.scales());
-            let rows_of_one = if part.factors().len() == 4 { part.layout().rows() } else { 1 };
-            for factor in part.factors().as_chunks().0.iter().copied().map(f32::from_le_bytes) {
-                for _ in 0..rows_of_one {
-                    append(bytes, &mut factors, &factor.to_ne_bytes());
-                }
-            }
-        }
-        Ok(Self { shared: Arc::clone(shared), desc: *desc, layout, memory })
+        let parts_of_group = desc.check_parts(&layouts)?;
+        let (memory, stored) = match desc.format {
+            Format::Mxfp4 => stack_panels(shared, desc, parts, parts_of_group)?,
+            _ => (stack_rows(&layout, parts)?, Stored::Rows),
+        };
+        Ok(Self { shared: Arc::clone(shared), desc: *desc, layout, memory, stored })
     }
 
     /// The weights behind a handle, if they are of this backend and as a plan wants them.
@@ -82,16 +83,41 @@ impl CpuWeights {
         Ok(found)
     }
 
-    /// The matrix of one group, `[n, k]`.
-    pub(crate) fn matrix(&self, group: usize) -> Input<'_> {
-        let WeightsDesc { format, groups, n, k, .. } = self.desc;
-        assert!(group < groups, "group {group} of {groups}");
-        let part = |whole: &'_ [u8]| group * (whole.len() / groups)..(group + 1) * (whole.len() / groups);
-        let [data, scales, factors] = self.parts();
-        Input::of(format, [n, k], &data[part(data)], &scales[part(scales)], &factors[part(factors)])
+    /// Decodes some columns of the output: `out` has a row of `stride` values for each, of which the first K are written.
+    pub(crate) fn decode(&self, group: usize, columns: Range<usize>, stride: usize, out: &mut [f32]) {
+        let k = self.desc.k;
+        let matrix = self.matrix(group);
+        for (column, out) in columns.zip(out.chunks_mut(stride)) {
+            match &matrix {
+                Matrix::Panels(panels) => {
+                    panel::decode(panels.panel(column / COLUMNS), column % COLUMNS, &mut out[..k]);
+                }
+                Matrix::Rows(rows) => rows.row(column).decode(&mut out[..k]),
+            }
+        }
     }
 
-    /// All elements, all scales, all factors.
+    /// The matrix of one group, `[n, k]`.
+    pub(crate) fn matrix(&self, group: usize) -> Matrix<'_> {
+        let WeightsDesc { format, groups, n, k, .. } = self.desc;
+        assert!(group < groups, "group {group} of {groups}");
+        if let Stored::Panels { ordinary } = &self.stored {
+            let (each, count) = (panel::bytes(k / BLOCK), panel::count(n));
+            let bytes = &self.memory.bytes()[group * count * each..][..count * each];
+            return Matrix::Panels(Panels { bytes, each, ordinary: &ordinary[group * count..][..count] });
+        }
+        let part = |whole: &'_ [u8]| group * (whole.len() / groups)..(group + 1) * (whole.len() / groups);
+        let [data, scales, factors] = self.parts();
+        Matrix::Rows(Input::of(
+            format,
+            [n, k],
+            &data[part(data)],
+            &scales[part(scales)],
+            &factors[part(factors)],
+        ))
+    }
+
+    /// All elements, all scales, all factors of canonical rows.
     fn parts(&self) -> [&[u8]; 3] {
         let [data, scales, factors] = offsets(&self.layout);
         let bytes = self.memory.bytes();
@@ -109,10 +135,17 @@ impl Weights for CpuWeights {
     }
 
     fn bytes(&self) -> u64 {
-        self.memory.bytes().len() as u64
+        let flags = match &self.stored {
+            Stored::Panels { ordinary } => ordinary.len(),
+            Stored::Rows => 0,
+        };
+        (self.memory.bytes().len() + flags) as u64
     }
 
     fn export(&self) -> Result<HostBuffer> {
+        if let Stored::Panels { .. } = self.stored {
+            return self.export_panels();
+        }
         let [data, scales, factors] = self.parts();
         let mut little_endian = copied(factors)?;
         for factor in little_endian.as_chunks_mut().0 {
@@ -125,6 +158,126 @@ impl Weights for CpuWeights {
             factors: little_endian,
         })
     }
+}
+
+impl CpuWeights {
+    fn export_panels(&self) -> Result<HostBuffer> {
+        let WeightsDesc { format, n, k, .. } = self.desc;
+        let mut data = zeroed(self.layout.data_bytes())?;
+        let mut scales = zeroed(self.layout.scales_bytes())?;
+        let (row_bytes, row_scales) = (format.row_bytes(k), format.row_scales(k));
+        let groups = data.chunks_mut(n * row_bytes).zip(scales.chunks_mut(n * row_scales));
+        for (group, (data, scales)) in groups.enumerate() {
+            let Matrix::Panels(panels) = self.matrix(group) else { continue };
+            let columns = data.chunks_mut(row_bytes).zip(scales.chunks_mut(row_scales));
+            for (column, (codes, scales)) in columns.enumerate() {
+                panel::unpack(panels.panel(column / COLUMNS), column % COLUMNS, codes, scales);
+            }
+        }
+        Ok(HostBuffer { layout: self.layout, data, scales, factors: Vec::new() })
+    }
+}
+
+/// The matrix of one group.
+pub(crate) enum Matrix<'a> {
+    /// MXFP4.
+    Panels(Panels<'a>),
+    /// Another format.
+    Rows(Input<'a>),
+}
+
+/// The panels of a matrix.
+pub(crate) struct Panels<'a> {
+    bytes: &'a [u8],
+    each: usize,
+    ordinary: &'a [bool],
+}
+
+impl<'a> Panels<'a> {
+    /// One panel.
+    pub(crate) fn panel(&self, index: usize) -> &'a [u8] {
+        &self.bytes[index * self.each..][..self.each]
+    }
+
+    /// Some panels that follow each other.
+    pub(crate) fn range(&self, panels: Range<usize>) -> &'a [u8] {
+        &self.bytes[panels.start * self.each..panels.end * self.each]
+    }
+
+    /// Whether kernels may take it, see [`panel::is_ordinary`].
+    pub(crate) fn is_ordinary(&self, index: usize) -> bool {
+        self.ordinary[index]
+    }
+}
+
+/// Canonical bytes, part after part.
+fn stack_rows(layout: &Layout, parts: &[HostTensor<'_>]) -> Result<Allocation> {
+    let [data, scales, factors] = offsets(layout);
+    let mut memory = Allocation::new((factors + layout.factors_bytes()) as u64)?;
+    let bytes = memory.bytes_mut();
+    let (mut data, mut scales, mut factors) = (data, scales, factors);
+    for part in parts {
+        append(bytes, &mut data, part.data());
+        append(bytes, &mut scales, part.scales());
+        let rows_of_one = if part.factors().len() == 4 { part.layout().rows() } else { 1 };
+        for factor in part.factors().as_chunks().0.iter().copied().map(f32::from_le_bytes) {
+            for _ in 0..rows_of_one {
+                append(bytes, &mut factors, &factor.to_ne_bytes());
+            }
+        }
+    }
+    Ok(memory)
+}
+
+/// Panels, made by all threads.
+fn stack_panels(
+    shared: &Shared,
+    desc: &WeightsDesc,
+    parts: &[HostTensor<'_>],
+    parts_of_group: usize,
+) -> Result<(Allocation, Stored)> {
+    let WeightsDesc { format, groups, n, k, .. } = *desc;
+    let (blocks, count) = (k / BLOCK, panel::count(n));
+    let each = panel::bytes(blocks);
+    let mut memory = Allocation::new(groups.saturating_mul(count).saturating_mul(each) as u64)?;
+    let mut ordinary = vec![false; groups * count];
+    // Each task has one of them; the lock is how safe Rust hands it out.
+    let places: Vec<Mutex<(&mut [u8], &mut bool)>> = memory
+        .bytes_mut()
+        .chunks_exact_mut(each)
+        .zip(&mut ordinary)
+        .map(|(panel, ordinary)| Mutex::new((panel, ordinary)))
+        .collect();
+    shared.pool.run(groups * count, &mut Scratch::none(), |_, task| {
+        let stack = &parts[task / count * parts_of_group..][..parts_of_group];
+        let first = task % count * COLUMNS;
+        let mut columns = [Column { codes: &[], scales: &[] }; COLUMNS];
+        let taken = n.min(first + COLUMNS) - first;
+        for (row, column) in (first..).zip(&mut columns[..taken]) {
+            *column = stacked_row(stack, row, format.row_bytes(k), format.row_scales(k));
+        }
+        let mut place = places[task].lock().unwrap_or_else(PoisonError::into_inner);
+        let (panel, ordinary) = &mut *place;
+        (shared.kernels.pack_panel)(&columns[..taken], panel);
+        **ordinary = panel::is_ordinary(panel, blocks);
+    });
+    drop(places);
+    Ok((memory, Stored::Panels { ordinary }))
+}
+
+/// A row of matrices that are stacked; there is one.
+fn stacked_row<'a>(stack: &[HostTensor<'a>], row: usize, row_bytes: usize, row_scales: usize) -> Column<'a> {
+    let mut row = row;
+    for part in stack {
+        if row < part.layout().rows() {
+            return Column {
+                codes: &part.data()[row * row_bytes..][..row_bytes],
+                scales: &part.scales()[row * row_scales..][..row_scales],
+            };
+        }
+        row -= part.layout().rows();
+    }
+    unreachable!("`WeightsDesc::check_parts` has counted the rows")
 }
 
 /// Refuses what no operator takes: asks the one that takes the most.
@@ -167,10 +320,16 @@ fn append(bytes: &mut [u8], at: &mut usize, part: &[u8]) {
 }
 
 fn copied(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(bytes.len()).map_err(|_| {
-        Error::new(Status::OutOfMemory, format!("an export wants {} bytes of host memory", bytes.len()))
-    })?;
-    copy.extend_from_slice(bytes);
+    let mut copy = zeroed(bytes.len())?;
+    copy.copy_from_slice(bytes);
     Ok(copy)
+}
+
+fn zeroed(bytes: usize) -> Result<Vec<u8>> {
+    let mut zeroed = Vec::new();
+    zeroed.try_reserve_exact(bytes).map_err(|_| {
+        Error::new(Status::OutOfMemory, format!("an export wants {bytes} bytes of host memory"))
+    })?;
+    zeroed.resize(bytes, 0);
+    Ok(zeroed)
 }

@@ -345,21 +345,23 @@ impl Placed<'_> {
 
 #[test]
 fn the_fused_layer_has_the_bits_of_its_composition_with_any_threads() {
-    let (hosts, mut random) = ([1, 3].map(Host::new), Random::new());
+    let (mut random, [one, three]) = (Random::new(), [1, 3].map(Host::each));
     for _ in 0..60 {
         let layer = Layer::random(&mut random);
-        let fused = layer.on(&hosts[0]).fused();
-        assert_eq!(fused, layer.on(&hosts[0]).composed(), "{:?}", layer.op);
-        assert_eq!(fused, layer.on(&hosts[1]).fused(), "{:?}", layer.op);
+        for (one, three) in one.iter().zip(&three) {
+            let fused = layer.on(one).fused();
+            assert_eq!(fused, layer.on(one).composed(), "{:?}", layer.op);
+            assert_eq!(fused, layer.on(three).fused(), "{:?}", layer.op);
+        }
     }
 }
 
 #[test]
 fn the_fused_layer_is_near_the_chain_in_float64() {
-    let (host, mut random) = (Host::new(2), Random::new());
-    for _ in 0..60 {
+    let (hosts, mut random) = (Host::each(2), Random::new());
+    for turn in 0..90 {
         let layer = Layer::random(&mut random);
-        let (got, expected) = (layer.on(&host).fused().values(), layer.reference());
+        let (got, expected) = (layer.on(&hosts[turn % hosts.len()]).fused().values(), layer.reference());
         let error: f64 = got.iter().zip(&expected).map(|(got, e)| (f64::from(*got) - e).powi(2)).sum();
         let norm: f64 = expected.iter().map(|e| e * e).sum();
         // What intermediates at a rounding edge do (see the golden files' README), in layers far smaller than

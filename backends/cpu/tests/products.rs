@@ -114,27 +114,29 @@ impl Case {
 
 #[test]
 fn products_of_every_scheme_and_weight_keep_their_bound_and_their_bits_with_any_threads() {
-    let (hosts, mut random) = ([1, 2, 3].map(Host::new), Random::new());
+    let (mut random, [one, two, three]) = (Random::new(), [1, 2, 3].map(Host::each));
     for _ in 0..150 {
         let case = Case::random(&mut random, 1);
-        let y = case.run(&hosts[0]);
-        for (row, got) in y.values().chunks(case.op.n).enumerate() {
-            case.check(row, 0, got);
+        for ((one, two), three) in one.iter().zip(&two).zip(&three) {
+            let y = case.run(one);
+            for (row, got) in y.values().chunks(case.op.n).enumerate() {
+                case.check(row, 0, got);
+            }
+            for host in [two, three, two] {
+                assert_eq!(case.run(host), y, "{:?}", case.op);
+            }
         }
-        for host in &hosts[1..] {
-            assert_eq!(case.run(host), y, "{:?}", case.op);
-        }
-        assert_eq!(case.run(&hosts[1]), y, "{:?}", case.op);
     }
 }
 
 #[test]
 fn a_row_has_the_same_bits_alone() {
-    let (host, mut random) = (Host::new(2), Random::new());
-    for _ in 0..20 {
+    let (hosts, mut random) = (Host::each(2), Random::new());
+    for turn in 0..60 {
+        let host = &hosts[turn % hosts.len()];
         let case = Case::random(&mut random, 1);
         let Matmul { m, n, input, .. } = case.op;
-        let all = case.run(&host);
+        let all = case.run(host);
         let row = random.below(m);
         let part =
             |bytes: &[u8], rows: usize| bytes[row * (bytes.len() / rows)..][..bytes.len() / rows].to_vec();
@@ -149,14 +151,15 @@ fn a_row_has_the_same_bits_alone() {
             ..case
         };
         let expected = &all.data[row * (all.data.len() / m)..][..all.data.len() / m];
-        assert_eq!(alone.run(&host).data, expected, "row {row} of {m}, {n} columns");
+        assert_eq!(alone.run(host).data, expected, "row {row} of {m}, {n} columns");
     }
 }
 
 #[test]
 fn groups_keep_their_bound_and_rows_beyond_them_are_left() {
-    let (host, mut random) = (Host::new(2), Random::new());
-    for _ in 0..60 {
+    let (hosts, mut random) = (Host::each(2), Random::new());
+    for turn in 0..90 {
+        let host = &hosts[turn % hosts.len()];
         let groups = 1 + random.below(6);
         let case = Case::random(&mut random, groups);
         let mut left = case.op.m;
@@ -167,7 +170,7 @@ fn groups_keep_their_bound_and_rows_beyond_them_are_left() {
                 count as i32
             })
             .collect();
-        let y = case.run_grouped(&host, &counts).unwrap();
+        let y = case.run_grouped(host, &counts).unwrap();
         let values = y.values();
         let owners = (0..groups).flat_map(|group| vec![group; counts[group] as usize]);
         let mut rows = 0;
@@ -248,9 +251,39 @@ fn no_rows_and_rows_that_lie_apart_are_fine() {
     }
 }
 
+/// Exact products, whose right bits are known, of numbers within and far beyond what kernels take in their stride.
+#[test]
+fn sums_without_rounding_have_every_bit_with_every_scale() {
+    let mut random = Random::new();
+    for host in Host::each(2) {
+        for _ in 0..60 {
+            let activation = Quantization::new(random.choose(&SCHEMES[..5]));
+            let (m, n, k) = (1 + random.below(20), 1 + random.below(70), 32 * (1 + random.below(40)));
+            // One exponent for all rows and one for all columns: their product is a number, or close to none.
+            let row = random.choose(&[-110, -60, -20, 0, 20, 60, 110]);
+            let column = random.choose(&[-100, -60, -20, 0, 20, 60, 100]).clamp(-115 - row, 100 - row);
+            let integers = |random: &mut Random, count: usize, exponent: i32| -> Vec<f32> {
+                let value = |random: &mut Random| random.choose(&[0.0, 1.0, -1.0, 2.0, -3.0, 4.0, -6.0]);
+                (0..count).map(|_| value(random) * 2f32.powi(exponent)).collect()
+            };
+            let a = Rows::of(&activation, &[m, k], &integers(&mut random, m * k, row));
+            let w = integers(&mut random, n * k, column);
+            let w = Rows::of(&Quantization::new(Format::Mxfp4), &[n, k], &w);
+            let op = Matmul { input: activation.format, ..Matmul::mxfp4(m, n, k, activation) };
+            let (a_values, w_values) = (a.values(), w.values());
+            let y = Case { op, multiplied: Vec::new(), a, matrices: vec![w], bias: None }.run(&host).values();
+            for (place, y) in y.iter().enumerate() {
+                let (a, w) = (&a_values[place / n * k..][..k], &w_values[place % n * k..][..k]);
+                let exact: f64 = a.iter().zip(w).map(|(a, w)| f64::from(*a) * f64::from(*w)).sum();
+                assert_eq!(f64::from(*y), exact, "{op:?} 2^{row} 2^{column} at {place}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_nan_scale_reaches_the_sums_that_it_enters_and_no_others() {
-    let (host, mut random) = (Host::new(2), Random::new());
+    let mut random = Random::new();
     let (m, n, k) = (3, 40, 96);
     let mut w = random.matrix(Format::Mxfp4, n, k);
     w.scales[33 * 3 + 1] = 255;
@@ -258,8 +291,10 @@ fn a_nan_scale_reaches_the_sums_that_it_enters_and_no_others() {
     let a = Rows::of(&Quantization::new(Format::Mxfp8), &[m, k], &values);
     let op = Matmul { input: Format::Mxfp8, ..Matmul::mxfp4(m, n, k, Quantization::new(Format::Mxfp8)) };
     let case = Case { op, a, multiplied: Vec::new(), matrices: vec![w], bias: None };
-    for (i, value) in case.run(&host).values().iter().enumerate() {
-        assert_eq!(value.is_nan(), i % n == 33, "{i}");
+    for host in Host::each(2) {
+        for (i, value) in case.run(&host).values().iter().enumerate() {
+            assert_eq!(value.is_nan(), i % n == 33, "{i}");
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use crate::weights::CpuWeights;
 use crate::workspace::Workspace;
 
 impl Execute for Combine {
-    fn workspace_bytes(&self, pool: &Pool) -> u64 {
-        Scratch::<f32>::room(pool, scratch_values(self.columns))
+    fn workspace_bytes(&self, shared: &Shared) -> u64 {
+        Scratch::<f32>::room(&shared.pool, scratch_values(self.columns))
     }
 
     fn execute(

@@ -5,13 +5,13 @@ use mxhal_core::op::Dequantize;
 
 use super::{Execute, Tensors};
 use crate::device::Shared;
-use crate::pool::{Pool, Scratch};
+use crate::pool::Scratch;
 use crate::weights::CpuWeights;
 use crate::workspace::Workspace;
 
 impl Execute for Dequantize {
-    fn workspace_bytes(&self, pool: &Pool) -> u64 {
-        Scratch::<f32>::room(pool, self.k)
+    fn workspace_bytes(&self, shared: &Shared) -> u64 {
+        Scratch::<f32>::room(&shared.pool, self.k)
     }
 
     fn execute(

@@ -6,14 +6,13 @@ use mxhal_core::{Error, Result};
 use super::product::{self, Run};
 use super::{Execute, Tensors};
 use crate::device::Shared;
-use crate::pool::Pool;
 use crate::view::Input;
 use crate::weights::CpuWeights;
 use crate::workspace::Workspace;
 
 impl Execute for GroupedMatmul {
-    fn workspace_bytes(&self, pool: &Pool) -> u64 {
-        product::workspace_bytes(&self.each, self.groups, pool)
+    fn workspace_bytes(&self, shared: &Shared) -> u64 {
+        product::workspace_bytes(&self.each, self.groups, shared)
     }
 
     fn execute(

@@ -8,13 +8,12 @@ use mxhal_core::op::Matmul;
 use super::product::{self, Run};
 use super::{Execute, Tensors};
 use crate::device::Shared;
-use crate::pool::Pool;
 use crate::weights::CpuWeights;
 use crate::workspace::Workspace;
 
 impl Execute for Matmul {
-    fn workspace_bytes(&self, pool: &Pool) -> u64 {
-        product::workspace_bytes(self, 1, pool)
+    fn workspace_bytes(&self, shared: &Shared) -> u64 {
+        product::workspace_bytes(self, 1, shared)
     }
 
     fn execute(

@@ -1,5 +1,6 @@
 //! The operators, and what their plans share.
 
+mod activations;
 mod combine;
 mod dequantize;
 mod grouped_matmul;
@@ -18,7 +19,6 @@ use mxhal_core::{
 };
 
 use crate::device::Shared;
-use crate::pool::Pool;
 use crate::stream::CpuStream;
 use crate::support;
 use crate::view::{Input, Output};
@@ -28,7 +28,7 @@ use crate::workspace::Workspace;
 /// An operator that can be carried out here.
 pub(crate) trait Execute: Send + Sync + 'static {
     /// The workspace of a run with the most rows.
-    fn workspace_bytes(&self, pool: &Pool) -> u64;
+    fn workspace_bytes(&self, shared: &Shared) -> u64;
 
     /// Does it.
     fn execute(
@@ -68,8 +68,8 @@ pub(crate) fn prepare(shared: &Arc<Shared>, op: &Op) -> Result<Box<dyn Plan>> {
     let execute = executable(op).ok_or_else(|| Error::internal(format!("{} has no file", op.kind())))?;
     Ok(Box::new(CpuPlan {
         info: PlanInfo {
-            workspace_bytes: execute.workspace_bytes(&shared.pool),
-            kernel: shared.kernels.isa.to_owned(),
+            workspace_bytes: execute.workspace_bytes(shared),
+            kernel: shared.kernels.isa.name().to_owned(),
         },
         weights: op.weights(),
         execute,

@@ -5,13 +5,13 @@ use mxhal_core::{Error, Format, Result};
 
 use super::{Execute, Tensors};
 use crate::device::Shared;
-use crate::pool::{Pool, Scratch};
+use crate::pool::Scratch;
 use crate::view::{Input, Output};
 use crate::weights::CpuWeights;
 use crate::workspace::{Workspace, room};
 
 impl Execute for Permute {
-    fn workspace_bytes(&self, _pool: &Pool) -> u64 {
+    fn workspace_bytes(&self, _shared: &Shared) -> u64 {
         Sorted::room(self.experts, self.tokens.saturating_mul(self.top_k))
     }
 

@@ -1,23 +1,29 @@
-//! What products share: activations brought into their scheme, rows divided into tasks, weights decoded panel by
-//! panel.
+//! What products share: activations brought into their scheme, rows divided into tasks, weights taken panel by panel.
 //!
-//! A task is some rows of one group by [`PANEL`] columns. It decodes that panel of weights to float32 once, and then
-//! its rows, [`TILE`] at a time, each time multiplying tile and panel. So weights are decoded once for each
-//! [`CHUNK_ROWS`] rows, activations once for each panel, and both stay in the cache of the core that works on them.
+//! A task is some rows of one group by some columns. Where there are kernels for the operands, it multiplies packed rows
+//! with panels of weights as they lie in memory. Elsewhere, and for rows and panels that are out of the ordinary, it
+//! decodes [`PANEL`] columns of weights to float32 once, and then its rows, [`TILE`] at a time, each time multiplying
+//! tile and panel. Which way a value is computed depends on its row of activations and its panel of weights alone.
+
+use std::ops::Range;
 
 use mxhal_core::op::Matmul;
-use mxhal_core::{Error, Format, Quantization, Result};
+use mxhal_core::{Error, Result};
 
-use super::quantize;
+use super::activations::{self, Activations, PackedRows};
 use crate::device::Shared;
-use crate::kernel::LANES;
-use crate::pool::{Pool, Scratch};
+use crate::kernel::{LANES, Operands, PanelKernels};
+use crate::panel::{BLOCK, COLUMNS};
+use crate::pool::Scratch;
 use crate::view::{Input, Output};
-use crate::weights::CpuWeights;
-use crate::workspace::{Plain, RowMemory, Workspace, room};
+use crate::weights::{CpuWeights, Matrix, Panels};
+use crate::workspace::{Plain, Workspace, room};
 
-/// Columns of the output that a task computes.
+/// Columns of the output that are computed at once, decoded or as two panels.
 const PANEL: usize = 32;
+
+/// Columns of a task, where there are kernels for panels.
+const SPAN: usize = 64;
 
 /// Rows that are decoded at once.
 const TILE: usize = 8;
@@ -80,7 +86,7 @@ impl Gather<'_> {
 
 /// The operands of a product. The activations are in the format in which they are multiplied.
 pub(super) struct Product<'a> {
-    pub(super) a: Input<'a>,
+    pub(super) a: Activations<'a>,
     pub(super) gather: Gather<'a>,
     pub(super) weights: &'a CpuWeights,
     /// A row for each group, or one where there is one group.
@@ -89,7 +95,8 @@ pub(super) struct Product<'a> {
 
 /// Float32 values of scratch that each thread needs for sums of length `k`.
 pub(super) fn scratch_values(k: usize) -> usize {
-    k.next_multiple_of(LANES).saturating_mul(PANEL + TILE).saturating_add(PANEL * TILE)
+    let decoded = k.next_multiple_of(LANES).saturating_mul(PANEL + TILE).saturating_add(PANEL * TILE);
+    decoded.max(CHUNK_ROWS * PANEL)
 }
 
 /// Multiplies the rows of all chunks, and writes those rows of `y`.
@@ -100,71 +107,132 @@ pub(super) fn multiply(
     y: &mut Output<'_>,
     scratch: &mut Scratch<'_, f32>,
 ) {
-    let (n, k) = (y.columns(), product.a.columns());
-    let panels = n.div_ceil(PANEL);
+    let n = y.columns();
+    let by_panels = product.a.packed.as_ref().zip(shared.kernels.panels.as_ref());
+    let span = if by_panels.is_some() { SPAN } else { PANEL };
+    let spans = n.div_ceil(span);
     let y = &*y;
-    shared.pool.run(chunks.len() * panels, scratch, |scratch, task| {
-        let chunk = chunks[task / panels];
-        let first_column = task % panels * PANEL;
-        let columns = first_column..n.min(first_column + PANEL);
-        let padded = k.next_multiple_of(LANES);
-        let (w, rest) = scratch.split_at_mut(PANEL * padded);
-        let (a, sums) = rest.split_at_mut(TILE * padded);
-
-        let group = chunk.group as usize;
-        let matrix = product.weights.matrix(group);
-        decode_rows(&matrix, columns.clone(), k, &mut w[..columns.len() * padded]);
-        let w = &w[..columns.len() * padded];
-
-        let rows = chunk.first as usize..(chunk.first + chunk.rows) as usize;
-        for first in rows.clone().step_by(TILE) {
-            let tile = first..rows.end.min(first + TILE);
-            let a = &mut a[..tile.len() * padded];
-            decode_rows(&product.a, tile.clone().map(|row| product.gather.row(row)), k, a);
-            let sums = &mut sums[..tile.len() * columns.len()];
-            (shared.kernels.products)(padded, a, w, sums);
-            for (row, sums) in tile.zip(sums.chunks(columns.len())) {
-                // SAFETY: chunks do not overlap and neither do panels, so these cells are this task's alone.
-                let mut cells = unsafe { y.cells(row, columns.clone()) };
-                match &product.bias {
-                    None => cells.round(sums),
-                    Some(bias) => {
-                        let bias = bias.row(group);
-                        let mut wide = [0.0; PANEL];
-                        for (column, (wide, sum)) in columns.clone().zip(wide.iter_mut().zip(sums)) {
-                            *wide = f64::from(*sum) + f64::from(bias.float(column));
-                        }
-                        cells.round_wide(&wide[..sums.len()]);
-                    }
-                }
+    shared.pool.run(chunks.len() * spans, scratch, |scratch, task| {
+        let chunk = chunks[task / spans];
+        let first = task % spans * span;
+        let task = Task {
+            shared,
+            product,
+            y,
+            group: chunk.group as usize,
+            rows: chunk.first as usize..(chunk.first + chunk.rows) as usize,
+            columns: first..n.min(first + span),
+        };
+        match (by_panels, product.weights.matrix(task.group)) {
+            (Some((rows, kernels)), Matrix::Panels(panels)) => {
+                task.multiply_panels(rows, kernels, &panels, scratch);
             }
+            _ => task.multiply_values(task.rows.clone(), task.columns.clone(), scratch),
         }
     });
 }
 
-/// Decodes some rows, each padded with zeros to a multiple of [`LANES`].
-fn decode_rows(from: &Input<'_>, rows: impl Iterator<Item = usize>, k: usize, out: &mut [f32]) {
-    for (row, out) in rows.zip(out.chunks_mut(k.next_multiple_of(LANES))) {
-        let (values, padding) = out.split_at_mut(k);
-        from.row(row).decode(values);
-        padding.fill(0.0);
+/// Some rows of a group by some columns, which nobody else writes.
+struct Task<'a> {
+    shared: &'a Shared,
+    product: &'a Product<'a>,
+    y: &'a Output<'a>,
+    group: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Task<'_> {
+    /// By kernels, but for what is out of the ordinary.
+    fn multiply_panels(
+        &self,
+        packed: &PackedRows<'_>,
+        kernels: &PanelKernels,
+        panels: &Panels<'_>,
+        scratch: &mut [f32],
+    ) {
+        let mut picks = [0u32; CHUNK_ROWS];
+        let picks = &mut picks[..self.rows.len()];
+        for (pick, row) in picks.iter_mut().zip(self.rows.clone()) {
+            *pick = self.product.gather.row(row) as u32;
+        }
+        for first in self.columns.clone().step_by(PANEL) {
+            let columns = first..self.columns.end.min(first + PANEL);
+            let range = first / COLUMNS..columns.end.div_ceil(COLUMNS);
+            let width = range.len() * COLUMNS;
+            let operands = Operands {
+                numbers: packed.numbers(),
+                blocks: self.product.a.rows.columns() / BLOCK,
+                panels: panels.range(range.clone()),
+                rows: packed.bytes(),
+                stride: packed.stride(),
+                picks,
+            };
+            (kernels.multiply)(&operands, scratch);
+            for (row, sums) in self.rows.clone().zip(scratch.chunks(width)) {
+                self.store(row, columns.clone(), &sums[..columns.len()]);
+            }
+            for panel in range.filter(|panel| !panels.is_ordinary(*panel)) {
+                let columns = panel * COLUMNS..columns.end.min((panel + 1) * COLUMNS);
+                self.multiply_values(self.rows.clone(), columns, scratch);
+            }
+            for (row, pick) in self.rows.clone().zip(&*picks) {
+                if !packed.is_ordinary(*pick as usize) {
+                    self.multiply_values(row..row + 1, columns.clone(), scratch);
+                }
+            }
+        }
+    }
+
+    /// By values: any format, any number; at most [`PANEL`] columns.
+    fn multiply_values(&self, rows: Range<usize>, columns: Range<usize>, scratch: &mut [f32]) {
+        let k = self.product.a.rows.columns();
+        let padded = k.next_multiple_of(LANES);
+        let (w, rest) = scratch.split_at_mut(PANEL * padded);
+        let (a, sums) = rest.split_at_mut(TILE * padded);
+
+        let w = &mut w[..columns.len() * padded];
+        self.product.weights.decode(self.group, columns.clone(), padded, w);
+        w.chunks_mut(padded).for_each(|column| column[k..].fill(0.0));
+        for first in rows.clone().step_by(TILE) {
+            let tile = first..rows.end.min(first + TILE);
+            let a = &mut a[..tile.len() * padded];
+            for (row, a) in tile.clone().zip(a.chunks_mut(padded)) {
+                self.product.a.rows.row(self.product.gather.row(row)).decode(&mut a[..k]);
+                a[k..].fill(0.0);
+            }
+            let sums = &mut sums[..tile.len() * columns.len()];
+            (self.shared.kernels.products)(padded, a, w, sums);
+            for (row, sums) in tile.zip(sums.chunks(columns.len())) {
+                self.store(row, columns.clone(), sums);
+            }
+        }
+    }
+
+    /// Adds the bias and rounds, once.
+    fn store(&self, row: usize, columns: Range<usize>, sums: &[f32]) {
+        // SAFETY: chunks do not overlap and neither do spans, so these cells are this task's alone, which has them once
+        // at a time.
+        let mut cells = unsafe { self.y.cells(row, columns.clone()) };
+        let Some(bias) = &self.product.bias else { return cells.round(sums) };
+        let bias = bias.row(self.group);
+        let mut wide = [0.0; PANEL];
+        for (column, (wide, sum)) in columns.zip(wide.iter_mut().zip(sums)) {
+            *wide = f64::from(*sum) + f64::from(bias.float(column));
+        }
+        cells.round_wide(&wide[..sums.len()]);
     }
 }
 
 /// The workspace of [`Matmul`] and [`GroupedMatmul`](mxhal_core::op::GroupedMatmul).
-pub(super) fn workspace_bytes(each: &Matmul, groups: usize, pool: &Pool) -> u64 {
-    let quantized = match quantizes(each.input, &each.activation) {
-        true => RowMemory::room(each.activation.format, [each.m, each.k]),
-        false => 0,
-    };
-    Scratch::<f32>::room(pool, scratch_values(each.k))
+pub(super) fn workspace_bytes(each: &Matmul, groups: usize, shared: &Shared) -> u64 {
+    Scratch::<f32>::room(&shared.pool, scratch_values(each.k))
         .saturating_add(room::<Chunk>(Chunk::most(each.m, groups)))
-        .saturating_add(quantized)
+        .saturating_add(scheme(each).room(shared, [each.m, each.k]))
 }
 
-/// Whether the input is quantized before it is multiplied.
-pub(super) fn quantizes(input: Format, activation: &Quantization) -> bool {
-    input != activation.format
+fn scheme(each: &Matmul) -> activations::Scheme {
+    activations::Scheme { input: each.input, activation: each.activation, weight: each.weight }
 }
 
 /// The tensors and weights of a [`Matmul`] or [`GroupedMatmul`](mxhal_core::op::GroupedMatmul).
@@ -189,14 +257,8 @@ pub(super) fn run(
     }
     let mut scratch = Scratch::take(&shared.pool, &mut workspace, scratch_values(each.k))?;
     let chunks = Chunk::divide(counts, workspace.take(Chunk::most(rows, groups))?);
-    let mut product = Product { a, gather: Gather::None, weights, bias };
-    if !quantizes(each.input, &each.activation) {
-        multiply(shared, &product, chunks, &mut y, &mut scratch);
-        return Ok(());
-    }
-    let mut quantized = RowMemory::take(&mut workspace, each.activation.format, [rows, each.k])?;
-    quantize::rows(&shared.pool, &a, &each.activation, &mut quantized.output(), &mut scratch);
-    product.a = quantized.input();
-    multiply(shared, &product, chunks, &mut y, &mut scratch);
+    let mut memory = scheme(each).take(shared, &mut workspace, [rows, each.k])?;
+    let a = memory.fill(shared, a, &mut scratch);
+    multiply(shared, &Product { a, gather: Gather::None, weights, bias }, chunks, &mut y, &mut scratch);
     Ok(())
 }

@@ -10,13 +10,13 @@ use mxhal_core::op::{Route, Score};
 
 use super::{Execute, Tensors};
 use crate::device::Shared;
-use crate::pool::{Pool, Scratch};
+use crate::pool::Scratch;
 use crate::weights::CpuWeights;
 use crate::workspace::{Plain, Workspace};
 
 impl Execute for Route {
-    fn workspace_bytes(&self, pool: &Pool) -> u64 {
-        Scratch::<Candidate>::room(pool, scratch_candidates(self))
+    fn workspace_bytes(&self, shared: &Shared) -> u64 {
+        Scratch::<Candidate>::room(&shared.pool, scratch_candidates(self))
     }
 
     fn execute(

@@ -6,14 +6,14 @@ use mxhal_core::{Quantization, Result};
 
 use super::{Execute, Tensors, ensure_factor_per_row};
 use crate::device::Shared;
-use crate::pool::{Pool, Scratch};
-use crate::view::{Input, Output};
+use crate::pool::Scratch;
+use crate::view::{Row, RowMut};
 use crate::weights::CpuWeights;
 use crate::workspace::Workspace;
 
 impl Execute for SwiGlu {
-    fn workspace_bytes(&self, pool: &Pool) -> u64 {
-        Scratch::<f32>::room(pool, scratch_values(self.n))
+    fn workspace_bytes(&self, shared: &Shared) -> u64 {
+        Scratch::<f32>::room(&shared.pool, scratch_values(self.n))
     }
 
     fn execute(
@@ -29,7 +29,10 @@ impl Execute for SwiGlu {
         ensure_factor_per_row("y", &y, self.to.format)?;
         let mut scratch = Scratch::take(&shared.pool, &mut workspace, scratch_values(self.n))?;
         let weight = |row| row_weights.as_ref().map(|weights| weights.row(0).float(row));
-        rows(&shared.pool, &self.form, &x, weight, &self.to, &mut y, &mut scratch);
+        let (rows, n) = (y.rows(), self.n);
+        shared.pool.rows(rows, 32 * n, [&mut y], &mut scratch, |values, r, [mut y]| {
+            row(&self.form, &x.row(r), weight(r), &self.to, &mut values[..3 * n], &mut y);
+        });
         Ok(())
     }
 }
@@ -39,29 +42,25 @@ pub(super) fn scratch_values(n: usize) -> usize {
     n.saturating_mul(3)
 }
 
-/// Activates as many rows as `y` has; `weight` is that of a row.
-pub(super) fn rows(
-    pool: &Pool,
+/// Activates one row; the scratch is [`scratch_values`].
+pub(super) fn row(
     form: &SwiGluForm,
-    x: &Input<'_>,
-    weight: impl Fn(usize) -> Option<f32> + Sync,
+    x: &Row<'_>,
+    weight: Option<f32>,
     to: &Quantization,
-    y: &mut Output<'_>,
-    scratch: &mut Scratch<'_, f32>,
+    scratch: &mut [f32],
+    y: &mut RowMut<'_>,
 ) {
-    let (rows, n) = (y.rows(), y.columns());
-    pool.rows(rows, 32 * n, [y], scratch, |scratch, row, [mut y]| {
-        let (gate_up, values) = scratch[..3 * n].split_at_mut(2 * n);
-        x.row(row).decode(gate_up);
-        activate(form, gate_up, values);
-        if let Some(weight) = weight(row) {
-            values.iter_mut().for_each(|value| *value *= weight);
-        }
-        if to.format.is_block_scaled() {
-            values.iter_mut().for_each(|value| *value = bf16::to_f32(bf16::from_f32(*value)));
-        }
-        y.store(values, to);
-    });
+    let (gate_up, values) = scratch.split_at_mut(scratch.len() / 3 * 2);
+    x.decode(gate_up);
+    activate(form, gate_up, values);
+    if let Some(weight) = weight {
+        values.iter_mut().for_each(|value| *value *= weight);
+    }
+    if to.format.is_block_scaled() {
+        values.iter_mut().for_each(|value| *value = bf16::to_f32(bf16::from_f32(*value)));
+    }
+    y.store(values, to);
 }
 
 fn activate(form: &SwiGluForm, gate_up: &[f32], values: &mut [f32]) {

@@ -19,7 +19,21 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(threads: usize) -> Self {
-        let cpu = Cpu::new(&[("threads".to_owned(), threads.to_string())]).unwrap();
+        Self::of(&[("threads", &threads.to_string())])
+    }
+
+    /// With each instruction set that this machine runs.
+    pub(crate) fn each(threads: usize) -> Vec<Self> {
+        let threads = threads.to_string();
+        let isas = ["portable", "avx2", "avx512"].into_iter();
+        let runs = isas.filter(|isa| Cpu::new(&[("isa".to_owned(), (*isa).to_owned())]).is_ok());
+        runs.map(|isa| Self::of(&[("threads", &threads), ("isa", isa)])).collect()
+    }
+
+    fn of(options: &[(&str, &str)]) -> Self {
+        let options: Vec<(String, String)> =
+            options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let cpu = Cpu::new(&options).unwrap();
         let device = cpu.open_device(0).unwrap();
         let stream = device.create_stream().unwrap();
         Self { device, stream }

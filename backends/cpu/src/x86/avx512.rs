@@ -1,0 +1,405 @@
+//! Products of packed rows with panels, by AVX-512.
+//!
+//! A register holds a value for each of a panel's 16 columns. For integers `vpdpbusd` adds four products to each, for
+//! floats `vdpbf16ps` two; what they are multiplied with is four bytes of a row, broadcast. Each block of 32 is summed
+//! by itself (integers exactly; floats without their scales, so that no operand is subnormal, which `vdpbf16ps` takes
+//! for zero), then scaled and added to the sum over K in float32. Hence the order of a sum depends on K alone.
+//!
+//! There are two loops. Up to [`FEW`] rows take weights from the panel as they are unpacked, and wait for memory. More
+//! rows share weights that were unpacked once, some blocks at a time, for two panels, into a buffer that fits the
+//! first cache.
+
+use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+
+use crate::kernel::Operands;
+use crate::packed::{FLOAT_RECORD, INTEGER_RECORD, Numbers};
+use crate::panel::{self, BLOCK_BYTES, COLUMNS, GROUP, GROUP_BYTES, ORDINARY, SCALES_BYTES};
+
+/// The most rows that weights are unpacked for in registers.
+const FEW: usize = 8;
+
+/// Rows of a tile. With two panels, each has two sums for a block and two over K in registers.
+const TILE: usize = 6;
+
+/// Blocks that are unpacked at once: 32 KiB of BF16 for two panels, half of that for integers.
+const DEPTH: usize = 16;
+
+/// See [`PanelKernels::multiply`](crate::kernel::PanelKernels::multiply).
+pub(super) fn multiply(operands: &Operands<'_>, sums: &mut [f32]) {
+    let panels = operands.check(sums);
+    // SAFETY: the lengths were checked, and the table that holds this function is made only where the instructions are.
+    unsafe {
+        match (operands.numbers, panels) {
+            (Numbers::Integers, 1) => product::<Integers, 1>(operands, sums),
+            (Numbers::Integers, _) => product::<Integers, 2>(operands, sums),
+            (Numbers::Floats, 1) => product::<Floats, 1>(operands, sums),
+            (Numbers::Floats, _) => product::<Floats, 2>(operands, sums),
+        }
+    }
+}
+
+/// How a block is multiplied. The methods are inlined into functions that have the instructions.
+trait Dot {
+    /// Bytes of a record of a row, and of the codes before its exponent.
+    const RECORD: usize;
+    const CODES: usize;
+    /// The words of a row's codes that belong to a register of packed weights.
+    const WORDS: usize;
+    /// A block's sums so far.
+    type Sum: Copy;
+
+    /// What nibbles stand for.
+    unsafe fn table() -> __m512i;
+
+    /// The weights that word `word` of the row is multiplied with, of 64 bytes of a panel.
+    unsafe fn unpack(table: __m512i, packed: __m512i, word: usize) -> __m512i;
+
+    /// A block's sums before the first product.
+    unsafe fn start(record: *const u8) -> Self::Sum;
+
+    unsafe fn add(sum: Self::Sum, weights: __m512i, activations: __m512i) -> Self::Sum;
+
+    unsafe fn total(sum: Self::Sum) -> __m512;
+}
+
+/// Signed activations by unsigned weights, doubled and 12 too great: the sums start at what makes up for that.
+struct Integers;
+
+impl Dot for Integers {
+    const RECORD: usize = INTEGER_RECORD;
+    const CODES: usize = 32;
+    const WORDS: usize = 2;
+    type Sum = __m512i;
+
+    #[inline(always)]
+    unsafe fn table() -> __m512i {
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            let values = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+            _mm512_broadcast_i32x4(values)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn unpack(table: __m512i, packed: __m512i, word: usize) -> __m512i {
+        // SAFETY: the caller has the instructions. An index's upper two bits choose between copies of the table.
+        unsafe {
+            match word {
+                0 => _mm512_permutexvar_epi8(packed, table),
+                _ => _mm512_permutexvar_epi8(_mm512_srli_epi32::<4>(packed), table),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn start(record: *const u8) -> __m512i {
+        // SAFETY: the caller has the instructions, and the record is there.
+        unsafe { _mm512_set1_epi32(record.add(36).cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sum: __m512i, weights: __m512i, activations: __m512i) -> __m512i {
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm512_dpbusd_epi32(sum, weights, activations) }
+    }
+
+    #[inline(always)]
+    unsafe fn total(sum: __m512i) -> __m512 {
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm512_cvtepi32_ps(sum) }
+    }
+}
+
+/// BF16 by BF16.
+struct Floats;
+
+impl Dot for Floats {
+    const RECORD: usize = FLOAT_RECORD;
+    const CODES: usize = 64;
+    const WORDS: usize = 4;
+    type Sum = __m512;
+
+    #[inline(always)]
+    unsafe fn table() -> __m512i {
+        const VALUES: [u16; 8] = [0, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0];
+        let values: [u16; 32] = std::array::from_fn(|i| VALUES[i % 8] | (i as u16 & 8) << 12);
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn unpack(table: __m512i, packed: __m512i, word: usize) -> __m512i {
+        // SAFETY: the caller has the instructions. An index's uppermost bit chooses between copies of the table.
+        unsafe {
+            let index = match word {
+                0 => packed,
+                1 => _mm512_srli_epi32::<4>(packed),
+                2 => _mm512_srli_epi32::<8>(packed),
+                _ => _mm512_srli_epi32::<12>(packed),
+            };
+            _mm512_permutexvar_epi16(index, table)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn start(_record: *const u8) -> __m512 {
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sum: __m512, weights: __m512i, activations: __m512i) -> __m512 {
+        // SAFETY: the caller has the instructions, and the types are but names for the same registers.
+        unsafe {
+            let (weights, activations) = (
+                std::mem::transmute::<__m512i, __m512bh>(weights),
+                std::mem::transmute::<__m512i, __m512bh>(activations),
+            );
+            _mm512_dpbf16_ps(sum, weights, activations)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn total(sum: __m512) -> __m512 {
+        sum
+    }
+}
+
+/// A word of a row, for all columns.
+#[inline(always)]
+unsafe fn broadcast(word: *const u8) -> __m512i {
+    // SAFETY: the caller has the instructions, and the word is there.
+    unsafe { _mm512_set1_epi32(word.cast::<i32>().read_unaligned()) }
+}
+
+/// The bits of the scales of a block's columns in float32. Those of blocks of zeros are raised to where adding an
+/// exponent leaves a number.
+#[inline(always)]
+unsafe fn scale_bits(scales: *const u8) -> __m512i {
+    // SAFETY: the caller has the instructions, and there are 16 scales.
+    unsafe {
+        let bytes = _mm_max_epu8(_mm_loadu_si128(scales.cast()), _mm_set1_epi8(*ORDINARY.start() as i8));
+        _mm512_slli_epi32::<23>(_mm512_cvtepu8_epi32(bytes))
+    }
+}
+
+/// A block's sums, scaled and added to those over K.
+#[inline(always)]
+unsafe fn scaled<D: Dot>(total: __m512, sum: D::Sum, scale: __m512i, record: *const u8) -> __m512 {
+    // SAFETY: the caller has the instructions, and the record is there.
+    unsafe {
+        let scale = _mm512_add_epi32(scale, broadcast(record.add(D::CODES)));
+        _mm512_fmadd_ps(D::total(sum), _mm512_castsi512_ps(scale), total)
+    }
+}
+
+/// # Safety
+///
+/// [`Operands::check`] gave `P`, and this machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bf16")]
+unsafe fn product<D: Dot, const P: usize>(operands: &Operands<'_>, sums: &mut [f32]) {
+    let Operands { blocks, panels, picks, .. } = *operands;
+    let each = panel::bytes(blocks);
+    let row = |pick: u32| operands.rows[pick as usize * operands.stride..].as_ptr();
+    if picks.len() <= FEW {
+        for p in 0..P {
+            let panel = panels[p * each..].as_ptr();
+            let sums = sums[p * COLUMNS..].as_mut_ptr();
+            // SAFETY: as the caller says.
+            unsafe {
+                match *picks {
+                    [a] => few::<D, 1>(panel, blocks, [a].map(row), sums, P * COLUMNS),
+                    [a, b] => few::<D, 2>(panel, blocks, [a, b].map(row), sums, P * COLUMNS),
+                    [a, b, c] => few::<D, 3>(panel, blocks, [a, b, c].map(row), sums, P * COLUMNS),
+                    [a, b, c, d] => few::<D, 4>(panel, blocks, [a, b, c, d].map(row), sums, P * COLUMNS),
+                    [a, b, c, d, e] => {
+                        few::<D, 5>(panel, blocks, [a, b, c, d, e].map(row), sums, P * COLUMNS);
+                    }
+                    [a, b, c, d, e, f] => {
+                        few::<D, 6>(panel, blocks, [a, b, c, d, e, f].map(row), sums, P * COLUMNS);
+                    }
+                    [a, b, c, d, e, f, g] => {
+                        few::<D, 7>(panel, blocks, [a, b, c, d, e, f, g].map(row), sums, P * COLUMNS);
+                    }
+                    [a, b, c, d, e, f, g, h] => {
+                        few::<D, 8>(panel, blocks, [a, b, c, d, e, f, g, h].map(row), sums, P * COLUMNS);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        return;
+    }
+    let mut buffer = Unpacked::<P>([const { MaybeUninit::uninit() }; DEPTH]);
+    for first in (0..blocks).step_by(DEPTH) {
+        let depth = DEPTH.min(blocks - first);
+        // SAFETY: the buffer has room for so many blocks, and the panels have them.
+        unsafe { unpack::<D, P>(panels.as_ptr(), each, first..first + depth, &mut buffer) };
+        let at = |pick: u32| row(pick).wrapping_add(first * D::RECORD);
+        let weights = buffer.0.as_ptr().cast();
+        for (picks, sums) in picks.chunks(TILE).zip(sums.chunks_mut(TILE * P * COLUMNS)) {
+            let sums = sums.as_mut_ptr();
+            let is_first = first == 0;
+            // SAFETY: as the caller says, and the blocks were unpacked.
+            unsafe {
+                match *picks {
+                    [a] => tile::<D, 1, P>(weights, depth, [a].map(at), sums, is_first),
+                    [a, b] => tile::<D, 2, P>(weights, depth, [a, b].map(at), sums, is_first),
+                    [a, b, c] => tile::<D, 3, P>(weights, depth, [a, b, c].map(at), sums, is_first),
+                    [a, b, c, d] => tile::<D, 4, P>(weights, depth, [a, b, c, d].map(at), sums, is_first),
+                    [a, b, c, d, e] => {
+                        tile::<D, 5, P>(weights, depth, [a, b, c, d, e].map(at), sums, is_first);
+                    }
+                    [a, b, c, d, e, f] => {
+                        tile::<D, 6, P>(weights, depth, [a, b, c, d, e, f].map(at), sums, is_first);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// `R` rows by one panel, whose weights are unpacked in registers. Row `r` of the sums begins at `r · stride`.
+///
+/// # Safety
+///
+/// The panel and the rows have so many blocks, there is room for the sums, and this machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bf16")]
+unsafe fn few<D: Dot, const R: usize>(
+    panel: *const u8,
+    blocks: usize,
+    rows: [*const u8; R],
+    sums: *mut f32,
+    stride: usize,
+) {
+    // SAFETY: as the caller says.
+    unsafe {
+        let table = D::table();
+        let mut totals = [_mm512_setzero_ps(); R];
+        for block in 0..blocks {
+            let group = panel.add(block / GROUP * GROUP_BYTES);
+            let scale = scale_bits(group.add(block % GROUP * COLUMNS));
+            let codes = group.add(SCALES_BYTES + block % GROUP * BLOCK_BYTES);
+            let records = rows.map(|row| row.add(block * D::RECORD));
+            let mut block_sums = records.map(|record| D::start(record));
+            for quarter in 0..4 {
+                let packed = _mm512_loadu_si512(codes.add(64 * quarter).cast());
+                for word in 0..D::WORDS {
+                    let weights = D::unpack(table, packed, word);
+                    for r in 0..R {
+                        let activations = broadcast(records[r].add(4 * (quarter * D::WORDS + word)));
+                        block_sums[r] = D::add(block_sums[r], weights, activations);
+                    }
+                }
+            }
+            for r in 0..R {
+                totals[r] = scaled::<D>(totals[r], block_sums[r], scale, records[r]);
+            }
+        }
+        for r in 0..R {
+            _mm512_storeu_ps(sums.add(r * stride), totals[r]);
+        }
+    }
+}
+
+/// Blocks of `P` panels, unpacked.
+#[repr(C, align(64))]
+struct Unpacked<const P: usize>([MaybeUninit<UnpackedBlock<P>>; DEPTH]);
+
+/// A block of `P` panels: for each word of a row the weights of each panel, as many as there are; then their scales.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct UnpackedBlock<const P: usize> {
+    weights: [[[u8; 64]; P]; 16],
+    scales: [[u8; 64]; P],
+}
+
+/// # Safety
+///
+/// The panels, `each` bytes from one to the next, have these blocks, at most [`DEPTH`], and this machine has the
+/// instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bf16")]
+unsafe fn unpack<D: Dot, const P: usize>(
+    panels: *const u8,
+    each: usize,
+    blocks: std::ops::Range<usize>,
+    to: &mut Unpacked<P>,
+) {
+    // SAFETY: as the caller says.
+    unsafe {
+        let table = D::table();
+        for p in 0..P {
+            for (block, to) in blocks.clone().zip(&mut to.0) {
+                let to = to.as_mut_ptr();
+                let group = panels.add(p * each + block / GROUP * GROUP_BYTES);
+                let scale = scale_bits(group.add(block % GROUP * COLUMNS));
+                _mm512_store_si512((&raw mut (*to).scales[p]).cast(), scale);
+                let codes = group.add(SCALES_BYTES + block % GROUP * BLOCK_BYTES);
+                for quarter in 0..4 {
+                    let packed = _mm512_loadu_si512(codes.add(64 * quarter).cast());
+                    for word in 0..D::WORDS {
+                        let place = &raw mut (*to).weights[quarter * D::WORDS + word][p];
+                        _mm512_store_si512(place.cast(), D::unpack(table, packed, word));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `R` rows by `P` panels, of which so many blocks are unpacked: adds to the sums, or begins them.
+///
+/// # Safety
+///
+/// The blocks were unpacked for `D`, the rows have them, there is room for the sums, and this machine has the
+/// instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bf16")]
+unsafe fn tile<D: Dot, const R: usize, const P: usize>(
+    blocks: *const UnpackedBlock<P>,
+    depth: usize,
+    rows: [*const u8; R],
+    sums: *mut f32,
+    is_first: bool,
+) {
+    // SAFETY: as the caller says.
+    unsafe {
+        let mut totals = [[_mm512_setzero_ps(); P]; R];
+        if !is_first {
+            for r in 0..R {
+                for p in 0..P {
+                    totals[r][p] = _mm512_loadu_ps(sums.add((r * P + p) * COLUMNS));
+                }
+            }
+        }
+        for block in 0..depth {
+            let records = rows.map(|row| row.add(block * D::RECORD));
+            let block = &raw const *blocks.add(block);
+            let mut block_sums = records.map(|record| [D::start(record); P]);
+            for word in 0..4 * D::WORDS {
+                let mut weights = [_mm512_setzero_si512(); P];
+                for p in 0..P {
+                    weights[p] = _mm512_load_si512((&raw const (*block).weights[word][p]).cast());
+                }
+                for r in 0..R {
+                    let activations = broadcast(records[r].add(4 * word));
+                    for p in 0..P {
+                        block_sums[r][p] = D::add(block_sums[r][p], weights[p], activations);
+                    }
+                }
+            }
+            for r in 0..R {
+                for p in 0..P {
+                    let scale = _mm512_load_si512((&raw const (*block).scales[p]).cast());
+                    totals[r][p] = scaled::<D>(totals[r][p], block_sums[r][p], scale, records[r]);
+                }
+            }
+        }
+        for r in 0..R {
+            for p in 0..P {
+                _mm512_storeu_ps(sums.add((r * P + p) * COLUMNS), totals[r][p]);
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Kernels for x86.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `avx512` | products of packed rows with panels: one for each kind of numbers, over the same two loops |
+//! | `pack512` | panels and packed rows made |
+//!
+//! A function with instructions that not every machine has is `unsafe` to call elsewhere. Each is reached through a
+//! [`Kernels`] alone, and [`kernels`] makes one only where the processor has them all.
+
+mod avx512;
+mod pack512;
+
+use crate::isa::Isa;
+use crate::kernel::{Kernels, PanelKernels};
+
+/// The kernels for `isa`, over those that every machine runs; `None` where this machine lacks an instruction.
+pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
+    match isa {
+        Isa::Avx512 if has_avx512() => Some(Kernels {
+            isa,
+            pack_panel: pack512::pack_panel,
+            panels: Some(PanelKernels { pack: pack512::pack, multiply: avx512::multiply }),
+            ..portable
+        }),
+        _ => None,
+    }
+}
+
+/// Whether everything is there that the functions for AVX-512 are compiled with.
+fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512vbmi")
+        && is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("avx512bf16")
+}

@@ -1,0 +1,229 @@
+//! Panels and packed rows made by AVX-512; the portable twins are [`panel::pack`] and [`packed::pack`].
+
+use std::arch::x86_64::*;
+
+use mxhal_core::Format;
+
+use crate::packed::{self, FLOAT_RECORD, INTEGER_RECORD, OFFSET};
+use crate::panel::{self, BLOCK, BLOCK_BYTES, COLUMNS, Column, GROUP, GROUP_BYTES, ORDINARY, SCALES_BYTES};
+
+/// See [`panel::pack`].
+pub(super) fn pack_panel(columns: &[Column<'_>], panel: &mut [u8]) {
+    let blocks = columns.first().map_or(0, |column| column.scales.len());
+    let whole = columns.len() == COLUMNS
+        && blocks.is_multiple_of(GROUP)
+        && panel.len() == panel::bytes(blocks)
+        && columns.iter().all(|c| c.scales.len() == blocks && c.codes.len() == blocks * BLOCK / 2);
+    if !whole {
+        return panel::pack(columns, panel);
+    }
+    // SAFETY: columns and panel have so many groups, and the table that holds this function is made only where the
+    // instructions are.
+    unsafe { transpose(columns, blocks / GROUP, panel.as_mut_ptr()) }
+}
+
+/// # Safety
+///
+/// There are 16 columns, columns and panel have so many groups, and this machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+unsafe fn transpose(columns: &[Column<'_>], groups: usize, panel: *mut u8) {
+    // SAFETY: as the caller says.
+    unsafe {
+        for group in 0..groups {
+            let to = panel.add(group * GROUP_BYTES);
+            let mut words = [_mm512_setzero_si512(); COLUMNS];
+            let mut scales = [0i32; COLUMNS];
+            for c in 0..COLUMNS {
+                words[c] = _mm512_loadu_si512(columns[c].codes.as_ptr().add(64 * group).cast());
+                scales[c] = columns[c].scales.as_ptr().add(GROUP * group).cast::<i32>().read_unaligned();
+            }
+            let words = transposed(words);
+            // Byte 16 · b + c of the scales is byte b of column c's four.
+            let order: [u8; 64] = std::array::from_fn(|i| (i % 16 * 4 + i / 16) as u8);
+            let order = _mm512_loadu_si512(order.as_ptr().cast());
+            let scales = _mm512_permutexvar_epi8(order, _mm512_loadu_si512(scales.as_ptr().cast()));
+            _mm512_storeu_si512(to.cast(), scales);
+            for (i, word) in words.into_iter().enumerate() {
+                _mm512_storeu_si512(to.add(SCALES_BYTES + 64 * i).cast(), word);
+            }
+        }
+    }
+    const { assert!(GROUP * BLOCK_BYTES == 64 * COLUMNS) };
+}
+
+/// Of 16 registers of 16 words: word `i` of register `c` becomes word `c` of register `i`.
+#[target_feature(enable = "avx512f")]
+fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
+    let mut pairs = rows;
+    for i in (0..16).step_by(2) {
+        pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+    }
+    // In each quarter of a register now words 4 · q + i of four rows that follow each other.
+    let mut quads = pairs;
+    for i in (0..16).step_by(4) {
+        quads[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
+        quads[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
+        quads[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+        quads[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+    }
+    let mut out = quads;
+    for i in 0..4 {
+        let [a, b, c, d] = [quads[i], quads[4 + i], quads[8 + i], quads[12 + i]];
+        let (low_ab, high_ab) = (_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b));
+        let (low_cd, high_cd) = (_mm512_shuffle_i32x4::<0x88>(c, d), _mm512_shuffle_i32x4::<0xdd>(c, d));
+        out[i] = _mm512_shuffle_i32x4::<0x88>(low_ab, low_cd);
+        out[8 + i] = _mm512_shuffle_i32x4::<0xdd>(low_ab, low_cd);
+        out[4 + i] = _mm512_shuffle_i32x4::<0x88>(high_ab, high_cd);
+        out[12 + i] = _mm512_shuffle_i32x4::<0xdd>(high_ab, high_cd);
+    }
+    out
+}
+
+/// See [`packed::pack`].
+pub(super) fn pack(format: Format, data: &[u8], scales: &[u8], out: &mut [u8]) -> bool {
+    let record = match format {
+        Format::Mxint8 | Format::Mxfp4 => INTEGER_RECORD,
+        _ => FLOAT_RECORD,
+    };
+    let blocks = match format {
+        Format::Mxfp8G128 => data.len() / BLOCK,
+        Format::Bf16 => data.len() / (2 * BLOCK),
+        _ => scales.len(),
+    };
+    assert!(out.len() >= blocks * record && data.len() == format.row_bytes(blocks * BLOCK));
+    assert!(scales.len() == format.row_scales(blocks * BLOCK));
+    // SAFETY: there are so many blocks of everything, and the table that holds this function is made only where the
+    // instructions are.
+    unsafe {
+        match format {
+            Format::Mxint8 => integers(data, scales, 7, out, |data| _mm256_loadu_si256(data.cast())),
+            Format::Mxfp4 => integers(data, scales, 2, out, |data| doubled(data)),
+            Format::Bf16 => {
+                floats(data, 64, blocks, |_| 127, out, |data| (_mm512_loadu_si512(data.cast()), true))
+            }
+            Format::Mxfp8 => floats(data, 32, blocks, |block| scales[block], out, |data| widened(data)),
+            Format::Mxfp8G128 => {
+                floats(data, 32, blocks, |block| scales[block / 4], out, |data| widened(data))
+            }
+            _ => packed::pack(format, data, scales, out),
+        }
+    }
+}
+
+/// 32 codes of E2M1 as doubled integers.
+///
+/// # Safety
+///
+/// There are 16 bytes, and this machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+unsafe fn doubled(data: *const u8) -> __m256i {
+    // SAFETY: as the caller says.
+    let bytes = unsafe { _mm_loadu_si128(data.cast()) };
+    let low = _mm_and_si128(bytes, _mm_set1_epi8(15));
+    let high = _mm_and_si128(_mm_srli_epi16::<4>(bytes), _mm_set1_epi8(15));
+    let table = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+    let (low, high) = (_mm_shuffle_epi8(table, low), _mm_shuffle_epi8(table, high));
+    _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high))
+}
+
+/// 32 codes of E4M3 in BF16, and whether all are numbers.
+///
+/// # Safety
+///
+/// There are 32 bytes, and this machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+unsafe fn widened(data: *const u8) -> (__m512i, bool) {
+    // SAFETY: as the caller says.
+    let bytes = unsafe { _mm256_loadu_si256(data.cast()) };
+    let words = _mm512_cvtepu8_epi16(bytes);
+    let magnitude = _mm512_and_si512(words, _mm512_set1_epi16(0x7f));
+    let nan = _mm512_cmpeq_epi16_mask(magnitude, _mm512_set1_epi16(0x7f));
+    // Exponent and mantissa where BF16 has them, with the bias raised from 7 to 127. Without an exponent a mantissa is
+    // one of seven numbers.
+    let normal = _mm512_add_epi16(_mm512_slli_epi16::<4>(magnitude), _mm512_set1_epi16(120 << 7));
+    const SMALL: [u16; 8] = [0, 0x3b00, 0x3b80, 0x3bc0, 0x3c00, 0x3c20, 0x3c40, 0x3c60];
+    let small: [u16; 32] = std::array::from_fn(|i| SMALL[i % 8]);
+    // SAFETY: as many bytes as a register.
+    let small = unsafe { _mm512_loadu_si512(small.as_ptr().cast()) };
+    let is_small = _mm512_cmplt_epi16_mask(magnitude, _mm512_set1_epi16(8));
+    let value = _mm512_mask_permutexvar_epi16(normal, is_small, magnitude, small);
+    let sign = _mm512_slli_epi16::<8>(_mm512_and_si512(words, _mm512_set1_epi16(0x80)));
+    (_mm512_or_si512(value, sign), nan == 0)
+}
+
+/// The scale that kernels use, and whether they can; the twin of `usable` in [`packed`].
+#[inline(always)]
+fn usable(scale: u8, is_zero: bool) -> (i32, bool) {
+    let ordinary = scale.wrapping_sub(*ORDINARY.start()) <= *ORDINARY.end() - *ORDINARY.start();
+    if is_zero || !ordinary { (127, is_zero && scale != 255) } else { (i32::from(scale), true) }
+}
+
+/// # Safety
+///
+/// `data` has `data.len() / scales.len()` bytes for each block, `out` a record, and this machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")]
+unsafe fn integers(
+    data: &[u8],
+    scales: &[u8],
+    shift: i32,
+    out: &mut [u8],
+    codes: impl Fn(*const u8) -> __m256i,
+) -> bool {
+    let each = data.len() / scales.len().max(1);
+    let order: [u8; BLOCK] = std::array::from_fn(|i| (i / 8 * 8 + packed::INTEGER_ORDER[i % 8]) as u8);
+    // SAFETY: as the caller says.
+    unsafe {
+        let order = _mm256_loadu_si256(order.as_ptr().cast());
+        let ones = _mm256_set1_epi8(1);
+        let mut all = true;
+        for (block, scale) in scales.iter().enumerate() {
+            let codes = codes(data.as_ptr().add(block * each));
+            let (scale, is_usable) = usable(*scale, _mm256_testz_si256(codes, codes) == 1);
+            all &= is_usable;
+            let record = out.as_mut_ptr().add(block * INTEGER_RECORD);
+            _mm256_storeu_si256(record.cast(), _mm256_permutexvar_epi8(order, codes));
+            let sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), ones, codes);
+            let half = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+            let quarter = _mm_add_epi32(half, _mm_shuffle_epi32::<0x4e>(half));
+            let sum = _mm_cvtsi128_si32(_mm_add_epi32(quarter, _mm_shuffle_epi32::<0xb1>(quarter)));
+            record.add(32).cast::<i32>().write_unaligned((scale - 127 - shift) << 23);
+            record.add(36).cast::<i32>().write_unaligned(-OFFSET * sum);
+        }
+        all
+    }
+}
+
+/// # Safety
+///
+/// There are so many blocks of `each` bytes, `out` has a record for each, and this machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+unsafe fn floats(
+    data: &[u8],
+    each: usize,
+    blocks: usize,
+    scale: impl Fn(usize) -> u8,
+    out: &mut [u8],
+    codes: impl Fn(*const u8) -> (__m512i, bool),
+) -> bool {
+    let order: [u16; BLOCK] = std::array::from_fn(|i| (i / 8 * 8 + packed::FLOAT_ORDER[i % 8]) as u16);
+    // SAFETY: as the caller says.
+    unsafe {
+        let order = _mm512_loadu_si512(order.as_ptr().cast());
+        let (least, most) = (*packed::ORDINARY_BF16.start(), *packed::ORDINARY_BF16.end());
+        let mut all = true;
+        for block in 0..blocks {
+            let (codes, are_numbers) = codes(data.as_ptr().add(block * each));
+            let magnitude = _mm512_and_si512(codes, _mm512_set1_epi16(0x7fff));
+            let zero = _mm512_testn_epi16_mask(magnitude, magnitude);
+            let above = _mm512_cmpgt_epu16_mask(magnitude, _mm512_set1_epi16(most.cast_signed()));
+            let below = _mm512_cmplt_epu16_mask(magnitude, _mm512_set1_epi16(least.cast_signed()));
+            let (scale, is_usable) = usable(scale(block), zero == u32::MAX);
+            all &= is_usable && are_numbers && (above | below) & !zero == 0;
+            let record = out.as_mut_ptr().add(block * FLOAT_RECORD);
+            _mm512_storeu_si512(record.cast(), _mm512_permutexvar_epi16(order, codes));
+            record.add(64).cast::<i32>().write_unaligned((scale - 127) << 23);
+        }
+        all
+    }
+}
