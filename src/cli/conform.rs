@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::ProgressBar;
 use mxhal::config::{BackendConfig, Config};
 use mxhal::runtime::{library_path, policy};
@@ -42,8 +43,8 @@ pub(super) struct Conform {
     #[arg(long, value_name = "KEY=VALUE", value_parser = option)]
     option: Vec<(String, String)>,
 
-    /// The profile that the backend claims: core, fused, w4a4 or nvfp4; what is refused of it is a failure
-    #[arg(long, value_name = "NAME")]
+    /// The profile that the backend claims; what it refuses of that is a failure
+    #[arg(long, value_name = "NAME", value_parser = profiles())]
     profile: Option<Profile>,
 
     /// Ask the cases whose names match
@@ -73,6 +74,10 @@ pub(super) struct Conform {
     /// Write the report as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+}
+
+fn profiles() -> impl TypedValueParser<Value = Profile> {
+    PossibleValuesParser::new(Profile::ALL.map(Profile::name)).try_map(|name| name.parse::<Profile>())
 }
 
 fn option(text: &str) -> Result<(String, String), String> {
