@@ -8,7 +8,7 @@ use mxhal_core::op::{
 use mxhal_core::{Format, HostBuffer, Op, Quantization};
 
 use super::golden::{Golden, GoldenFile};
-use crate::opcase::judge_moe::Distance;
+use crate::opcase::judge::layer::Distance;
 use crate::opcase::listing::profile_of;
 use crate::opcase::rig::{Poison, Rig, Stop};
 use crate::opcase::tensor::{floats, layout, read, read_integers};

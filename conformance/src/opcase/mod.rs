@@ -5,7 +5,7 @@
 //! | [`recipe`], [`routing`] | what data a case is about, as plain values |
 //! | `draw`, `quantizable`, [`random`] | how they are drawn |
 //! | `rig` | the run on the device: red zones, poison, inputs watched |
-//! | `judge`, `judge_moe` | the comparison with the oracle |
+//! | `judge` | the comparison with the oracle |
 //! | `tensor` | tensors in host memory |
 //! | `digest` | the digest of outputs that have one right answer |
 //! | `listing` | how suites list such cases: names and profiles |
@@ -16,7 +16,6 @@
 mod digest;
 mod draw;
 pub(crate) mod judge;
-pub(crate) mod judge_moe;
 pub(crate) mod listing;
 mod quantizable;
 pub mod random;
@@ -147,7 +146,7 @@ impl OpCase {
         properties: &Properties,
         runs: &[Vec<Option<HostBuffer>>; 2],
     ) -> Result<Verdict, Failure> {
-        judge::expect_written(&self.op, inputs, runs)?;
+        judge::written::expect_written(&self.op, inputs, runs)?;
         let evidence = |outputs| Evidence {
             op: &self.op,
             tier: self.tier,
@@ -157,7 +156,7 @@ impl OpCase {
             columns: self.sampled_columns.map(|count| sample(&self.op, count, seed)),
         };
         let verdict = judge::judge(&evidence(&runs[0]))?;
-        let Some(name) = judge::first_difference(&self.op, inputs, runs) else { return Ok(verdict) };
+        let Some(name) = judge::written::first_difference(&self.op, inputs, runs) else { return Ok(verdict) };
         if properties.run_to_run {
             let message =
                 format!("{name} differs between two runs, and the same bits from run to run were declared");
@@ -175,7 +174,7 @@ impl OpCase {
                 return Err(Failure::new(message).into());
             }
             let exported = during("weights_export", prepared.export())?;
-            judge::expect_same_weights(given, &exported)?;
+            judge::weights::expect_same_weights(given, &exported)?;
             elements += given.layout.elements() as u64;
         }
         Ok(Outcome::Pass(Measures { elements, ..Measures::default() }))

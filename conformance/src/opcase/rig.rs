@@ -249,8 +249,7 @@ impl Region {
         match wrong {
             None => Ok(image[start..end].to_vec()),
             Some((distance, side)) => {
-                let message =
-                    format!("red zone: {what} was written to {distance} bytes {side} of its memory");
+                let message = format!("red zone: a byte {distance} {side} of {what} was written");
                 Err(Failure { tensor: Some(what.to_owned()), ..Failure::new(message) }.into())
             }
         }
@@ -324,7 +323,7 @@ impl Placed {
             let gap = |place: &usize| place % stride >= row && data[*place] != canary(*place as u64);
             if let Some(place) = (0..data.len()).find(gap) {
                 let message = format!(
-                    "red zone: {what} was written to {} bytes past the end of row {}, in the gap before the next",
+                    "red zone: a byte {} past the end of row {} of {what} was written, before the next",
                     place % stride - row + 1,
                     place / stride
                 );

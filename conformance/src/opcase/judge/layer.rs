@@ -7,8 +7,10 @@
 use mxhal_core::op::{MoeFfn, WeightPosition};
 use mxhal_core::{Format, HostBuffer};
 
-use super::judge::{Evidence, Verdict, in_tensor, local_ids, oracle_swiglu, wrong_answer};
-use super::tensor::{read, read_rows};
+use super::compare::{in_tensor, wrong_answer};
+use super::gates::oracle_swiglu;
+use super::{Evidence, Verdict, local_ids};
+use crate::opcase::tensor::{read, read_rows};
 use crate::oracle::interval::Intermediates;
 use crate::oracle::{Expert, Matrix, Moe, Shared};
 use crate::outcome::Failure;
