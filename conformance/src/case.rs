@@ -19,7 +19,7 @@ use crate::suite::support::SupportCase;
 pub struct Case {
     /// The suite that asks.
     pub suite: SuiteKind,
-    /// Unique, stable from run to run, and chosen from by `--filter`: `exact/matmul/mxfp4×mxfp8/7x33x96/f32`.
+    /// Unique, stable from run to run, and chosen from by `--filter`: `exact/matmul/exact/7x33x96/mxfp4_mxfp8_f32`.
     pub name: String,
     /// The profile that requires it.
     pub profile: Profile,

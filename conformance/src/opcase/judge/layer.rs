@@ -101,7 +101,7 @@ pub(super) fn judge(evidence: &Evidence<'_>, op: &MoeFfn) -> Result<Verdict, Fai
 }
 
 /// The layer, decoded. Experts that no token goes to stay zero.
-fn oracle_layer(evidence: &Evidence<'_>, op: &MoeFfn, ids: &[i32]) -> Moe {
+pub(super) fn oracle_layer(evidence: &Evidence<'_>, op: &MoeFfn, ids: &[i32]) -> Moe {
     let decoded = |place: usize, group: usize, rows: usize| {
         read_rows(&evidence.inputs.weights[place], group, &(0..rows).collect::<Vec<_>>())
     };

@@ -1,6 +1,9 @@
 //! The judge on outputs that are right, by the oracle, and on the same tampered with.
 
-use mxhal_core::op::{Combine, Dequantize, Matmul, Permute, Quantize, Route, Score, SwiGlu, SwiGluForm};
+use mxhal_core::op::{
+    Combine, Dequantize, Matmul, MoeFfn, Permute, Quantize, Route, Score, SharedExpert, SwiGlu, SwiGluForm,
+    WeightPosition,
+};
 use mxhal_core::{Format, Quantization, ScaleRule};
 
 use super::gates::oracle_swiglu;
@@ -248,4 +251,76 @@ fn weights_that_came_back_otherwise_are_seen() {
     assert_eq!((failure.tensor.as_deref(), failure.index), (Some("weights (scales)"), vec![3]));
     exported.layout = layout(Format::Mxfp4, &[1, 2, 128]);
     assert!(expect_same_weights(&given, &exported).is_err());
+}
+
+/// A layer in which every attribute matters: inputs large enough to be clamped, biases, a shared expert.
+fn moe(activation: Quantization) -> MoeFfn {
+    MoeFfn {
+        tokens: 16,
+        hidden: 256,
+        inner: 128,
+        experts: 4,
+        top_k: 2,
+        weight: Format::Mxfp4,
+        activation,
+        form: SwiGluForm::silu(2.0),
+        weight_position: WeightPosition::AfterDown,
+        bias: true,
+        output: Format::F32,
+        mapped: None,
+        shared: Some(SharedExpert { inner: 128, weight: Format::Fp8Tile128, clamped: true }),
+    }
+}
+
+/// What the judge says of `asked` when `done` was computed.
+fn judge_other_layer(asked: MoeFfn, done: MoeFfn) -> Result<Verdict, Failure> {
+    let right = Right::new(asked, Values::Ordinary, Tier::Bounded);
+    let op = Op::from(done);
+    let properties = Properties::default();
+    let evidence = Evidence {
+        op: &op,
+        tier: Tier::Bounded,
+        inputs: &right.inputs,
+        outputs: &[],
+        properties: &properties,
+        columns: None,
+    };
+    let ids = local_ids(&op, &right.inputs);
+    let (x, weights) = (right.input("x"), right.input("weights").values);
+    let y = layer::oracle_layer(&evidence, &done, &ids).apply(&x, &ids, &weights).unwrap();
+    right.with("y", floats(Format::F32, &[16, 256], y.values)).judge()
+}
+
+#[test]
+fn another_layer_than_the_one_asked_for_is_seen() {
+    for scheme in [Format::Bf16, Format::Mxfp8, Format::Mxfp8G128, Format::Mxint8, Format::Mxfp4] {
+        let asked = moe(Quantization::new(scheme));
+        judge_other_layer(asked, asked).unwrap();
+        let unclamped = SharedExpert { clamped: false, ..asked.shared.unwrap() };
+        let others = [
+            ("limit", MoeFfn { form: SwiGluForm::silu(0.0), ..asked }),
+            ("order", MoeFfn { form: SwiGluForm { interleaved: true, ..asked.form }, ..asked }),
+            ("position", MoeFfn { weight_position: WeightPosition::BeforeDown, ..asked }),
+            ("clamp", MoeFfn { shared: Some(unclamped), ..asked }),
+            ("shared", MoeFfn { shared: None, ..asked }),
+        ];
+        for (what, done) in others {
+            assert!(judge_other_layer(asked, done).is_err(), "{scheme}: {what}");
+        }
+    }
+}
+
+#[test]
+fn another_scheme_than_the_one_asked_for_is_seen() {
+    let schemes = [Format::Bf16, Format::Mxint8, Format::Mxfp8, Format::Mxfp4].map(Quantization::new);
+    for asked in schemes {
+        for done in schemes.into_iter().filter(|done| *done != asked) {
+            assert!(
+                judge_other_layer(moe(asked), moe(done)).is_err(),
+                "{} for {}",
+                done.format,
+                asked.format
+            );
+        }
+    }
 }
