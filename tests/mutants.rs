@@ -20,12 +20,14 @@ struct Mutant {
     suite: SuiteKind,
     /// Cases that are asked: some that meet the fault, and some that do not.
     filter: &'static str,
+    /// What time limits are multiplied by: little where a case is going to hang.
+    time_factor: &'static str,
     /// What comes of a case that meets it.
     caught_as: StateKind,
 }
 
 const fn fails(fault: &'static str, suite: SuiteKind, filter: &'static str) -> Mutant {
-    Mutant { fault, suite, filter, caught_as: StateKind::Fail }
+    Mutant { fault, suite, filter, time_factor: "1", caught_as: StateKind::Fail }
 }
 
 const MUTANTS: [Mutant; 10] = [
@@ -40,20 +42,22 @@ const MUTANTS: [Mutant; 10] = [
     Mutant {
         fault: "exit-in-run",
         suite: SuiteKind::Exact,
-        filter: "^(exact|special)/(de)?quantize/",
+        filter: "^exact/dequantize/",
+        time_factor: "1",
         caught_as: StateKind::Crash,
     },
     Mutant {
         fault: "hang-in-run",
         suite: SuiteKind::Exact,
-        filter: "^(exact|special)/(de)?quantize/",
+        filter: "^exact/dequantize/every-code/",
+        time_factor: "0.05",
         caught_as: StateKind::Timeout,
     },
 ];
 
 #[test]
 fn the_correct_twin_passes_everything() {
-    let (status, report) = conform("none", "");
+    let (status, report) = conform("none", "", "1");
     let wrong: Vec<_> = report.cases.iter().filter(|case| case.state.is_wrong()).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(status, 0);
@@ -65,8 +69,8 @@ fn the_correct_twin_passes_everything() {
 #[test]
 fn each_mutant_is_caught_by_the_suite_meant_for_it_and_the_run_goes_on() {
     for mutant in &MUTANTS {
-        let Mutant { fault, suite, filter, caught_as } = mutant;
-        let (status, report) = conform(fault, filter);
+        let Mutant { fault, suite, filter, time_factor, caught_as } = mutant;
+        let (status, report) = conform(fault, filter, time_factor);
         let wrong: Vec<_> = report.cases.iter().filter(|case| case.state.is_wrong()).collect();
         assert!(
             wrong.iter().any(|case| case.suite == *suite && case.state.kind() == *caught_as),
@@ -104,7 +108,7 @@ fn the_table_of_the_readme_is_the_table_of_this_test() {
 }
 
 /// Judges the backend with this fault; gives the exit status and the report. An empty filter asks everything.
-fn conform(fault: &str, filter: &str) -> (i32, Report) {
+fn conform(fault: &str, filter: &str, time_factor: &str) -> (i32, Report) {
     let folder = tempfile::tempdir().expect("a folder for the configuration and the report");
     let (config, json) = (folder.path().join("config.toml"), folder.path().join("report.json"));
     let library = PLUGIN.display().to_string();
@@ -117,7 +121,8 @@ fn conform(fault: &str, filter: &str) -> (i32, Report) {
     .expect("the folder is ours");
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_mxhal"));
-    command.arg("conform").arg("--config").arg(&config).args(["--backend", "mutants", "--json"]).arg(&json);
+    command.arg("conform").arg("--config").arg(&config).args(["--backend", "mutants"]);
+    command.args(["--time-factor", time_factor, "--json"]).arg(&json);
     if !filter.is_empty() {
         command.args(["--filter", filter]);
     }

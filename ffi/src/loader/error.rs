@@ -22,6 +22,20 @@ pub enum LoadError {
         /// What is there instead.
         error: InspectError,
     },
+    /// Somebody else owns it, and whatever they write would run here.
+    #[error(
+        "{}: it belongs to user {owner}, and only a file of root or of this user ({user}) is loaded; \
+         copy it, or set `security.policy = \"warn\"`",
+        path.display()
+    )]
+    Owner {
+        /// The plugin.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Whose process this is.
+        user: u32,
+    },
     /// Others than its owner may change it, and whatever they write would run here.
     #[error(
         "{}: {} is writable by {by} (mode {mode:04o}), so that others could change what is loaded; \

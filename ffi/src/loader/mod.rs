@@ -3,7 +3,7 @@
 //! | before any of its code runs | refused as |
 //! | --- | --- |
 //! | a regular file, by its canonical path | [`LoadError::File`] |
-//! | not writable by others than its owner; its folder neither, unless sticky | [`LoadError::Writable`] |
+//! | owned by this user or root, and not writable by others; its folder neither, unless sticky | [`LoadError::Owner`], [`LoadError::Writable`] |
 //! | the pinned sha256, if one is | [`LoadError::Sha256`] |
 //! | a 64-bit shared library for this processor | [`LoadError::Class`], [`LoadError::Machine`], [`LoadError::NotShared`] |
 //! | exports `mxhal_identity` and `mxhal_plugin_open` | [`LoadError::Symbol`] |
@@ -85,7 +85,10 @@ fn check_permissions(path: &Path, stat: &Stat, policy: WritablePolicy) -> Result
 
     let folder = path.parent().unwrap_or(Path::new("/"));
     let folder_mode = rustix::fs::stat(folder).map_or(0, |stat| stat.st_mode);
-    let refusal = |what: &Path, by, mode: u32, chmod| LoadError::Writable {
+    let user = rustix::process::geteuid().as_raw();
+    // A group of the owner's own, as many systems make one for each user, is nobody else.
+    let private_group = stat.st_gid == stat.st_uid && stat.st_uid != 0;
+    let writable = |what: &Path, by, mode: u32, chmod| LoadError::Writable {
         path: path.to_owned(),
         what: what.to_owned(),
         by,
@@ -93,11 +96,14 @@ fn check_permissions(path: &Path, stat: &Stat, policy: WritablePolicy) -> Result
         chmod,
     };
     let refusal = match stat.st_mode {
-        mode if mode & OTHERS != 0 => refusal(path, "everybody", mode, "go-w"),
-        mode if mode & GROUP != 0 => refusal(path, "its group", mode, "g-w"),
+        _ if stat.st_uid != 0 && stat.st_uid != user => {
+            LoadError::Owner { path: path.to_owned(), owner: stat.st_uid, user }
+        }
+        mode if mode & OTHERS != 0 => writable(path, "everybody", mode, "go-w"),
+        mode if mode & GROUP != 0 && !private_group => writable(path, "its group", mode, "g-w"),
         // In a sticky folder, such as /tmp, only the owner may replace a file.
         _ if folder_mode & OTHERS != 0 && folder_mode & STICKY == 0 => {
-            refusal(folder, "everybody", folder_mode, "o-w")
+            writable(folder, "everybody", folder_mode, "o-w")
         }
         _ => return Ok(()),
     };
