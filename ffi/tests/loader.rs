@@ -1,7 +1,7 @@
 //! The loader, from outside: tiny C plugins are compiled and loaded, and each refusal says what it is about.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};

@@ -228,6 +228,7 @@ impl LoadError {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::File { path, .. }
+            | Self::Owner { path, .. }
             | Self::Writable { path, .. }
             | Self::Sha256 { path, .. }
             | Self::Class { path, .. }
