@@ -1,0 +1,1 @@
+//! Rules are broken one by one; each is named, with its documented code and the argument.
