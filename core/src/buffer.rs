@@ -118,7 +118,7 @@ pub fn write(stream: &dyn Stream, to: Span, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As [`write()`].
 pub fn read(stream: &dyn Stream, from: Span, bytes: &mut [u8]) -> Result<()> {
     same_size(from, bytes.len())?;
     if bytes.is_empty() {
