@@ -22,6 +22,10 @@ const FEW: usize = 8;
 /// Rows of a tile. With two panels, each has two sums for a block and two over K in registers.
 const TILE: usize = 6;
 
+/// Bytes ahead that few rows have weights fetched from memory: beyond the end of a panel that is the next one. The
+/// processor's own prefetching is enough for one row; more of them fill its window with the work on a block or two.
+const AHEAD: usize = 8192;
+
 /// Blocks that are unpacked at once: 32 KiB of BF16 for two panels, half of that for integers.
 const DEPTH: usize = 16;
 
@@ -282,20 +286,26 @@ unsafe fn few<D: Dot, const R: usize>(
             let group = panel.add(block / GROUP * GROUP_BYTES);
             let scale = scale_bits(group.add(block % GROUP * COLUMNS));
             let codes = group.add(SCALES_BYTES + block % GROUP * BLOCK_BYTES);
-            let records = rows.map(|row| row.add(block * D::RECORD));
-            let mut block_sums = records.map(|record| D::start(record));
+            let at = block * D::RECORD;
+            // Loops, not `map`: its closure would not have the instructions, and not be inlined.
+            let mut block_sums = [D::start(rows[0].add(at)); R];
+            for r in 1..R {
+                block_sums[r] = D::start(rows[r].add(at));
+            }
             for quarter in 0..4 {
-                let packed = _mm512_loadu_si512(codes.add(64 * quarter).cast());
+                let packed = codes.add(64 * quarter);
+                _mm_prefetch::<_MM_HINT_T0>(packed.wrapping_add(AHEAD).cast());
+                let packed = _mm512_loadu_si512(packed.cast());
                 for word in 0..D::WORDS {
                     let weights = D::unpack(table, packed, word);
                     for r in 0..R {
-                        let activations = broadcast(records[r].add(4 * (quarter * D::WORDS + word)));
+                        let activations = broadcast(rows[r].add(at + 4 * (quarter * D::WORDS + word)));
                         block_sums[r] = D::add(block_sums[r], weights, activations);
                     }
                 }
             }
             for r in 0..R {
-                totals[r] = scaled::<D>(totals[r], block_sums[r], scale, records[r]);
+                totals[r] = scaled::<D>(totals[r], block_sums[r], scale, rows[r].add(at));
             }
         }
         for r in 0..R {
@@ -374,16 +384,19 @@ unsafe fn tile<D: Dot, const R: usize, const P: usize>(
             }
         }
         for block in 0..depth {
-            let records = rows.map(|row| row.add(block * D::RECORD));
-            let block = &raw const *blocks.add(block);
-            let mut block_sums = records.map(|record| [D::start(record); P]);
+            let at = block * D::RECORD;
+            let block = blocks.add(block);
+            let mut block_sums = [[D::start(rows[0].add(at)); P]; R];
+            for r in 1..R {
+                block_sums[r] = [D::start(rows[r].add(at)); P];
+            }
             for word in 0..4 * D::WORDS {
                 let mut weights = [_mm512_setzero_si512(); P];
                 for p in 0..P {
                     weights[p] = _mm512_load_si512((&raw const (*block).weights[word][p]).cast());
                 }
                 for r in 0..R {
-                    let activations = broadcast(records[r].add(4 * word));
+                    let activations = broadcast(rows[r].add(at + 4 * word));
                     for p in 0..P {
                         block_sums[r][p] = D::add(block_sums[r][p], weights[p], activations);
                     }
@@ -392,7 +405,7 @@ unsafe fn tile<D: Dot, const R: usize, const P: usize>(
             for r in 0..R {
                 for p in 0..P {
                     let scale = _mm512_load_si512((&raw const (*block).scales[p]).cast());
-                    totals[r][p] = scaled::<D>(totals[r][p], block_sums[r][p], scale, records[r]);
+                    totals[r][p] = scaled::<D>(totals[r][p], block_sums[r][p], scale, rows[r].add(at));
                 }
             }
         }
