@@ -2,8 +2,8 @@
 //!
 //! Device addresses come from one large reservation without any access right, so that a host that reads or writes
 //! through one gets SIGSEGV, whenever it tries. What the device sees at the address lies elsewhere, in memory that only the
-//! simulator knows; no protection is ever changed, so nothing races. An address is not handed out a second time: use
-//! after free is always recognised. New memory holds a pattern, not zeros.
+//! simulator knows; no protection is ever changed, so nothing races. An address is not handed out a second time before
+//! all others were: use after free is recognised. New memory holds a pattern, not zeros.
 
 use std::collections::BTreeMap;
 use std::ptr;
@@ -14,8 +14,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use crate::refusal::{Answer, Refusal, code};
 use crate::rules::{self, Rule};
 
-/// All device addresses of a process: far more than any test allocates.
-const RESERVED: usize = 8 << 40;
+/// All device addresses of a process. Once they are used up, those that were freed first are given out again.
+const RESERVED: usize = 2 << 40;
 const PAGE: usize = 4096;
 /// Up to here new memory is filled; beyond, pages that nobody writes cost nothing.
 const FILLED: usize = 16 << 20;
@@ -85,6 +85,25 @@ struct Memory {
     live: BTreeMap<usize, Arc<Allocation>>,
 }
 
+impl Memory {
+    /// The first address of a free range of so many bytes, a multiple of the page.
+    fn place(&self, needed: usize) -> Option<usize> {
+        let end = reservation() + RESERVED;
+        let next = self.next.max(reservation());
+        if next + needed <= end {
+            return Some(next);
+        }
+        let mut candidate = reservation();
+        for allocation in self.live.values() {
+            if candidate + needed <= allocation.start - 64 {
+                return Some(candidate);
+            }
+            candidate = (allocation.start + allocation.size).next_multiple_of(PAGE) + PAGE;
+        }
+        (candidate + needed <= end).then_some(candidate)
+    }
+}
+
 static MEMORY: Mutex<Memory> = Mutex::new(Memory { next: 0, live: BTreeMap::new() });
 
 fn lock() -> MutexGuard<'static, Memory> {
@@ -139,13 +158,11 @@ pub(crate) fn allocate(device: i32, size: usize, total: usize) -> Answer<usize> 
     unsafe { ptr::write_bytes(shadow, PATTERN, size.min(FILLED)) };
 
     let mut memory = lock();
-    let base = memory.next.max(reservation());
-    if base + size + 2 * PAGE > reservation() + RESERVED {
-        return Err(refuse("the simulator has given out all of its addresses".into()));
-    }
-    // A page and 64 bytes on: aligned to 64, as documented, and to nothing more.
+    let needed = size.next_multiple_of(PAGE) + 2 * PAGE;
+    let base = memory.place(needed).ok_or_else(|| refuse("no range of device addresses is free".into()))?;
+    // 64 bytes on: aligned to 64, as documented, and to nothing more.
     let start = base + 64;
-    memory.next = (start + size).next_multiple_of(PAGE) + PAGE;
+    memory.next = memory.next.max(base + needed);
     memory.live.insert(start, Arc::new(Allocation { device, start, size, shadow, mapped }));
     Ok(start)
 }

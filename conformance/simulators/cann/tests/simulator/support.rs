@@ -103,10 +103,20 @@ impl Cann {
     pub(crate) fn finish(self) {
         let live = std::mem::take(&mut *self.live.lock().expect("no test panics with it held"));
         for list in live.lists {
-            assert_eq!(call!(self, "aclDestroyTensorList", list as Pointer => Pointer), 0, "{:?}", self.message());
+            assert_eq!(
+                call!(self, "aclDestroyTensorList", list as Pointer => Pointer),
+                0,
+                "{:?}",
+                self.message()
+            );
         }
         for tensor in live.tensors {
-            assert_eq!(call!(self, "aclDestroyTensor", tensor as Pointer => Pointer), 0, "{:?}", self.message());
+            assert_eq!(
+                call!(self, "aclDestroyTensor", tensor as Pointer => Pointer),
+                0,
+                "{:?}",
+                self.message()
+            );
         }
         for memory in live.memory {
             assert_eq!(call!(self, "aclrtFree", memory as Pointer => Pointer), 0, "{:?}", self.message());
@@ -147,6 +157,15 @@ impl Cann {
             self.live.lock().expect("no test panics with it held").memory.push(pointer as usize);
         }
         pointer
+    }
+
+    /// Leaves the destruction of an object, or the free of memory, to the test.
+    pub(crate) fn forget(&self, object: Pointer) {
+        let mut live = self.live.lock().expect("no test panics with it held");
+        let Live { memory, tensors, lists } = &mut *live;
+        for objects in [memory, tensors, lists] {
+            objects.retain(|one| *one != object as usize);
+        }
     }
 
     pub(crate) fn upload(&self, bytes: &[u8]) -> Pointer {
