@@ -16,7 +16,7 @@ const fn of(soc: &'static str, cube_cores: i64, gib: usize, l2_mib: i64) -> Prod
     Product { soc, cube_cores, memory: gib * GIB, l2: l2_mib * MIB }
 }
 
-/// The last two have no MX formats: what an aclnn operator for them must refuse.
+/// The last two have no MX formats and are there to be refused; their sizes, and the L2 of the small ones, are not sourced.
 const PRODUCTS: [Product; 16] = [
     of("Ascend950PR_9599", 36, 128, 128),
     of("Ascend950PR_9589", 32, 128, 128),

@@ -13,8 +13,10 @@ pub(crate) const TILE_ROWS: usize = 16;
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     pub(crate) tensor: Arc<Tensor>,
-    /// The storage; empty for a tensor without elements.
+    /// The storage.
     span: Span,
+    /// Whether the storage has the last two dimensions the other way round.
+    transposed: bool,
 }
 
 /// Columns of a FRACTAL_NZ tile: 32 bytes of them.
@@ -51,7 +53,8 @@ pub(crate) fn nz_storage(shape: &[usize], element: Element) -> Vec<usize> {
 
 impl View {
     pub(crate) fn new(tensor: Arc<Tensor>, span: Span) -> Self {
-        Self { tensor, span }
+        let transposed = is_transposed(&tensor);
+        Self { tensor, span, transposed }
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
@@ -70,16 +73,17 @@ impl View {
     /// Tiles of columns first, then tiles of rows, then rows and columns of the tile.
     fn nz_index(&self, at: &[usize]) -> usize {
         let rank = at.len();
+        let shape = &self.tensor.shape;
         let (mut row, mut column) = (at[rank - 2], at[rank - 1]);
-        let mut shape = self.tensor.shape.clone();
-        if is_transposed(&self.tensor) {
+        let (mut stored_rows, mut stored_columns) = (shape[rank - 2], shape[rank - 1]);
+        if self.transposed {
             (row, column) = (column, row);
-            shape.swap(rank - 1, rank - 2);
+            (stored_rows, stored_columns) = (stored_columns, stored_rows);
         }
         let columns = tile_columns(self.tensor.element);
-        let row_tiles = shape[rank - 2].div_ceil(TILE_ROWS);
-        let matrix = row_tiles * TILE_ROWS * shape[rank - 1].div_ceil(columns) * columns;
-        let batch = at[..rank - 2].iter().zip(&shape).fold(0, |batch, (at, dim)| batch * dim + at);
+        let row_tiles = stored_rows.div_ceil(TILE_ROWS);
+        let matrix = row_tiles * TILE_ROWS * stored_columns.div_ceil(columns) * columns;
+        let batch = at[..rank - 2].iter().zip(shape).fold(0, |batch, (at, dim)| batch * dim + at);
         let tile = column / columns * row_tiles + row / TILE_ROWS;
         batch * matrix + tile * TILE_ROWS * columns + row % TILE_ROWS * columns + column % columns
     }

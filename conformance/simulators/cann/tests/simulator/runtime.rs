@@ -1,10 +1,11 @@
 //! The runtime: devices and products, order on streams, protected memory, failures on demand, versions of CANN.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::ptr;
 
-use crate::support::{Cann, LIBRARY, Pointer, call, in_child, is_child, passes_in_child};
+use crate::support::{Cann, LIBRARY, Pointer, call, f32_bytes, in_child, is_child, passes_in_child};
 use mxhal_simulated_cann_install::{Libraries, Variant};
 
 #[test]
@@ -285,4 +286,56 @@ fn all_names_are_one_library() {
         assert_eq!(status, 0, "{name} does not know that aclInit was called");
     }
     assert!(LIBRARY.exists());
+}
+
+/// Adds a number to the values of a block's quarter.
+const KERNEL: &str = r"
+#include <stddef.h>
+#include <stdint.h>
+struct args { float *values; uint64_t count; double added; };
+void add(const void *raw, size_t size, uint32_t block, uint32_t blocks) {
+    const struct args *args = raw;
+    if (size != sizeof *args) return;
+    for (uint64_t i = block; i < args->count; i += blocks) args->values[i] += (float)args->added;
+}
+";
+
+#[test]
+fn a_kernel_compiled_for_the_host_is_loaded_and_launched() {
+    let cann = Cann::start();
+    let (source, binary) = (cann.folder.path().join("add.c"), cann.folder.path().join("add.so"));
+    std::fs::write(&source, KERNEL).expect("the folder is ours");
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&binary).arg(&source).status();
+    assert!(compiled.expect("a C compiler, as for the whole workspace").success());
+
+    let path = CString::new(binary.to_str().expect("UTF-8")).expect("no zeros");
+    let (mut handle, mut function) = (ptr::null_mut(), ptr::null_mut());
+    let none = ptr::null_mut();
+    let status = call!(
+        cann, "aclrtBinaryLoadFromFile", path.as_ptr() => *const c_char, none => Pointer, &mut handle => *mut Pointer
+    );
+    assert_eq!(status, 0, "{:?}", cann.message());
+    let mut find = |name: &CStr| {
+        call!(
+            cann, "aclrtBinaryGetFunction", handle => Pointer, name.as_ptr() => *const c_char, &mut function => *mut Pointer
+        )
+    };
+    cann.refused(find(c"subtract"), 507_027, "kernel", "subtract");
+    assert_eq!(find(c"add"), 0, "{:?}", cann.message());
+
+    let values = cann.upload(&f32_bytes(&[1.0, 2.0, 3.0, 4.0, 5.0]));
+    let launch = |address: Pointer| {
+        let mut arguments = [address as u64, 5, 0.5_f64.to_bits()];
+        let arguments: Pointer = arguments.as_mut_ptr().cast();
+        call!(
+            cann, "aclrtLaunchKernelWithHostArgs", function => Pointer, 4 => u32, none => Pointer, none => Pointer,
+            arguments => Pointer, 24 => usize, none => Pointer, 0 => usize
+        )
+    };
+    assert_eq!(launch(values), 0, "{:?}", cann.message());
+    assert_eq!(call!(cann, "aclrtSynchronizeStream", none => Pointer), 0, "{:?}", cann.message());
+    assert_eq!(cann.download_f32(values, 5), [1.5, 2.5, 3.5, 4.5, 5.5]);
+    cann.refused(launch(values.wrapping_byte_add(4096)), 107_000, "use-after-free", "hostArgs word 0");
+    assert_eq!(call!(cann, "aclrtBinaryUnLoad", handle => Pointer), 0);
+    cann.finish();
 }
