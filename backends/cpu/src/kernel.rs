@@ -7,7 +7,8 @@
 
 use std::array;
 
-use mxhal_core::Format;
+use mxhal_core::format::{bf16, dequantize_row, quantize_row};
+use mxhal_core::{Format, Quantization};
 
 use crate::isa::Isa;
 use crate::packed::Numbers;
@@ -32,6 +33,75 @@ pub(crate) struct Kernels {
     pub(crate) pack_panel: fn(&[Column<'_>], &mut [u8]),
     /// Products of packed rows with panels, where there are kernels for that.
     pub(crate) panels: Option<PanelKernels>,
+    /// What is done row by row.
+    pub(crate) rows: RowKernels,
+}
+
+/// The kernels for rows. The portable ones are the core's codecs and plain loops.
+#[derive(Clone, Copy)]
+pub(crate) struct RowKernels {
+    /// Format (BF16, or one that is quantized row by row), elements, scales, factor, values: as
+    /// [`dequantize_row`](mxhal_core::format::dequantize_row).
+    pub(crate) decode: fn(Format, &[u8], &[u8], f32, &mut [f32]),
+    /// Rounds values to BF16: as [`bf16::from_f32`], two bytes each in this machine's order.
+    pub(crate) round_bf16: fn(&[f32], &mut [u8]),
+    /// As [`quantize_row`](mxhal_core::format::quantize_row).
+    pub(crate) quantize: fn(&Quantization, &[f32], &mut [u8], &mut [u8]) -> f32,
+    /// Gates, ups, values, equally many: computed in float64 and rounded once.
+    pub(crate) activate: fn(&Gate, &[f32], &[f32], &mut [f32]),
+    /// Values, a weight, sums: adds each value times the weight, both operations rounded to float32.
+    pub(crate) accumulate: fn(&[f32], f32, &mut [f32]),
+}
+
+impl RowKernels {
+    pub(crate) const PORTABLE: Self = Self {
+        decode,
+        round_bf16,
+        quantize: quantize_row,
+        activate: |gate, gates, ups, values| {
+            for ((g, u), value) in gates.iter().zip(ups).zip(values) {
+                *value = gate.value(*g, *u);
+            }
+        },
+        accumulate: |values, weight, sums| {
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum += *value * weight;
+            }
+        },
+    };
+}
+
+fn decode(format: Format, data: &[u8], scales: &[u8], factor: f32, out: &mut [f32]) {
+    if format != Format::Bf16 {
+        return dequantize_row(format, data, scales, factor, out);
+    }
+    for (bytes, out) in data.as_chunks().0.iter().zip(out) {
+        *out = bf16::to_f32(u16::from_ne_bytes(*bytes));
+    }
+}
+
+fn round_bf16(values: &[f32], out: &mut [u8]) {
+    for (value, out) in values.iter().zip(out.as_chunks_mut().0) {
+        *out = bf16::from_f32(*value).to_ne_bytes();
+    }
+}
+
+/// The function of a SwiGLU: `(clamp(u, −limit, limit) + plus) · g · σ(slope · g)` with `g` at most the limit.
+pub(crate) struct Gate {
+    /// Infinite for none.
+    pub(crate) limit: f64,
+    pub(crate) slope: f64,
+    pub(crate) plus: f64,
+}
+
+impl Gate {
+    /// Rounded to float32 once. A NaN stays one, which `f64::min` would lose.
+    pub(crate) fn value(&self, gate: f32, up: f32) -> f32 {
+        let (gate, up) = (f64::from(gate), f64::from(up).clamp(-self.limit, self.limit));
+        let gate = if gate > self.limit { self.limit } else { gate };
+        let sigmoid = 1.0 / (1.0 + (-self.slope * gate).exp());
+        ((up + self.plus) * gate * sigmoid) as f32
+    }
 }
 
 /// The kernels for products of packed rows with panels of MXFP4 weights.
@@ -79,7 +149,13 @@ impl Operands<'_> {
 
 impl Kernels {
     /// What every machine runs.
-    const PORTABLE: Self = Self { isa: Isa::Portable, products, pack_panel: panel::pack, panels: None };
+    const PORTABLE: Self = Self {
+        isa: Isa::Portable,
+        products,
+        pack_panel: panel::pack,
+        panels: None,
+        rows: RowKernels::PORTABLE,
+    };
 
     /// Those for an instruction set, if this machine has it.
     pub(crate) fn of(isa: Isa) -> Option<Self> {

@@ -11,8 +11,10 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::slice;
 
-use mxhal_core::format::{bf16, dequantize_row, f16, quantize_row, tile};
+use mxhal_core::format::{bf16, f16, tile};
 use mxhal_core::{Error, Format, Quantization, Result, Tensor};
+
+use crate::kernel::RowKernels;
 
 /// Where the parts of a row are.
 #[derive(Clone, Copy)]
@@ -219,13 +221,12 @@ impl<'a> Row<'a> {
     }
 
     /// Its values; `out` has as many places.
-    pub(crate) fn decode(&self, out: &mut [f32]) {
+    pub(crate) fn decode(&self, kernels: &RowKernels, out: &mut [f32]) {
         match self.format {
             Format::F32 => decode(self.data, out, f32::from_ne_bytes),
-            Format::Bf16 => decode(self.data, out, |bytes| bf16::to_f32(u16::from_ne_bytes(bytes))),
             Format::F16 => decode(self.data, out, |bytes| f16::to_f32(u16::from_ne_bytes(bytes))),
             Format::Fp8Tile128 => tile::dequantize_row(self.data, self.scales, out),
-            _ => dequantize_row(self.format, self.data, self.scales, self.factor, out),
+            _ => (kernels.decode)(self.format, self.data, self.scales, self.factor, out),
         }
     }
 
@@ -390,19 +391,19 @@ impl RowMut<'_> {
     }
 
     /// Rounds values to the row's format, which is `to`'s.
-    pub(crate) fn store(&mut self, values: &[f32], to: &Quantization) {
+    pub(crate) fn store(&mut self, kernels: &RowKernels, values: &[f32], to: &Quantization) {
         if self.format.is_plain_float() {
-            return self.round(values);
+            return self.round(kernels, values);
         }
-        let factor = quantize_row(to, values, self.data, self.scales);
+        let factor = (kernels.quantize)(to, values, self.data, self.scales);
         self.set_factor(factor);
     }
 
     /// Rounds values to the row's format, a plain one.
-    pub(crate) fn round(&mut self, values: &[f32]) {
+    pub(crate) fn round(&mut self, kernels: &RowKernels, values: &[f32]) {
         match self.format {
             Format::F32 => encode(values, self.data, f32::to_ne_bytes),
-            Format::Bf16 => encode(values, self.data, |value| bf16::from_f32(value).to_ne_bytes()),
+            Format::Bf16 => (kernels.round_bf16)(values, self.data),
             _ => encode(values, self.data, |value| f16::from_f32(value).to_ne_bytes()),
         }
     }
@@ -463,7 +464,7 @@ mod tests {
         let span = Span { address: numbers.as_ptr() as u64, bytes: 44 };
         let tensor = Tensor::new(layout, span).unwrap();
         let mut out = [0.0; 3];
-        Input::new("x", &tensor).unwrap().row(2).decode(&mut out);
+        Input::new("x", &tensor).unwrap().row(2).decode(&RowKernels::PORTABLE, &mut out);
         assert_eq!(out, [8.0, 9.0, 10.0]);
     }
 

@@ -92,7 +92,7 @@ impl CpuWeights {
                 Matrix::Panels(panels) => {
                     panel::decode(panels.panel(column / COLUMNS), column % COLUMNS, &mut out[..k]);
                 }
-                Matrix::Rows(rows) => rows.row(column).decode(&mut out[..k]),
+                Matrix::Rows(rows) => rows.row(column).decode(&self.shared.kernels.rows, &mut out[..k]),
             }
         }
     }

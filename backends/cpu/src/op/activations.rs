@@ -72,8 +72,8 @@ impl Memory<'_> {
         let (rows, k, to) = (self.rows, input.columns(), self.scheme.activation);
         if self.quantized.is_some() {
             return self.make(shared, 8 * k, scratch, |values, row, y| {
-                input.row(row).decode(&mut values[..k]);
-                y.store(&values[..k], &to);
+                input.row(row).decode(&shared.kernels.rows, &mut values[..k]);
+                y.store(&shared.kernels.rows, &values[..k], &to);
             });
         }
         if let Some((packed, kernels)) = self.packed.as_mut().zip(shared.kernels.panels.as_ref()) {

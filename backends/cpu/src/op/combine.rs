@@ -5,7 +5,7 @@ use mxhal_core::op::Combine;
 
 use super::{Execute, Tensors};
 use crate::device::Shared;
-use crate::pool::{Pool, Scratch};
+use crate::pool::Scratch;
 use crate::view::{Input, Output};
 use crate::weights::CpuWeights;
 use crate::workspace::Workspace;
@@ -33,7 +33,7 @@ impl Execute for Combine {
         };
         let mut y = tensors.output(4, "y")?;
         let mut scratch = Scratch::take(&shared.pool, &mut workspace, scratch_values(self.columns))?;
-        combine(&shared.pool, &sum, &mut y, &mut scratch);
+        combine(shared, &sum, &mut y, &mut scratch);
         Ok(())
     }
 }
@@ -57,7 +57,7 @@ pub(super) fn scratch_values(columns: usize) -> usize {
 
 /// Sums for each token of `y`, in float32 from +0 on, and rounds once.
 pub(super) fn combine<P, W>(
-    pool: &Pool,
+    shared: &Shared,
     sum: &Sum<'_, P, W>,
     y: &mut Output<'_>,
     scratch: &mut Scratch<'_, f32>,
@@ -66,28 +66,20 @@ pub(super) fn combine<P, W>(
     W: Fn(usize, usize) -> Option<f32> + Sync,
 {
     let (tokens, columns) = (y.rows(), y.columns());
-    pool.rows(tokens, 2 * sum.top_k * columns, [y], scratch, |scratch, token, [mut y]| {
+    let kernels = &shared.kernels.rows;
+    shared.pool.rows(tokens, 2 * sum.top_k * columns, [y], scratch, |scratch, token, [mut y]| {
         let (sums, values) = scratch[..2 * columns].split_at_mut(columns);
         sums.fill(0.0);
         for slot in 0..sum.top_k {
             let row = (sum.position)(token, slot);
             let Some(row) = usize::try_from(row).ok().filter(|row| *row < sum.rows.rows()) else { continue };
-            sum.rows.row(row).decode(values);
-            if let Some(weight) = (sum.weight)(token, slot) {
-                values.iter_mut().for_each(|value| *value *= weight);
-            }
-            add(sums, values);
+            sum.rows.row(row).decode(kernels, values);
+            (kernels.accumulate)(values, (sum.weight)(token, slot).unwrap_or(1.0), sums);
         }
         if let Some(addend) = &sum.addend {
-            addend.row(token).decode(values);
-            add(sums, values);
+            addend.row(token).decode(kernels, values);
+            (kernels.accumulate)(values, 1.0, sums);
         }
-        y.round(sums);
+        y.round(kernels, sums);
     });
-}
-
-fn add(sums: &mut [f32], values: &[f32]) {
-    for (sum, value) in sums.iter_mut().zip(values) {
-        *sum += value;
-    }
 }

@@ -108,7 +108,7 @@ impl Execute for MoeFfn {
             weight: |token, slot| after.then(|| weight_of(token, slot)),
             addend,
         };
-        combine::combine(&shared.pool, &sum, &mut y, &mut scratch);
+        combine::combine(shared, &sum, &mut y, &mut scratch);
         Ok(())
     }
 }
@@ -219,7 +219,15 @@ impl FeedForward<'_> {
 
         let (form, to, gate_up) = (&self.form, &self.activation, gate_up.input());
         let a = narrow.make(shared, 32 * inner, scratch, |values, row, y| {
-            swiglu::row(form, &gate_up.row(row), row_weight(row), to, &mut values[..3 * inner], y);
+            swiglu::row(
+                &shared.kernels.rows,
+                form,
+                &gate_up.row(row),
+                row_weight(row),
+                to,
+                &mut values[..3 * inner],
+                y,
+            );
         });
 
         let mut down = wide.reshaped([rows, hidden]);

@@ -198,7 +198,8 @@ impl Task<'_> {
             let tile = first..rows.end.min(first + TILE);
             let a = &mut a[..tile.len() * padded];
             for (row, a) in tile.clone().zip(a.chunks_mut(padded)) {
-                self.product.a.rows.row(self.product.gather.row(row)).decode(&mut a[..k]);
+                let row = self.product.a.rows.row(self.product.gather.row(row));
+                row.decode(&self.shared.kernels.rows, &mut a[..k]);
                 a[k..].fill(0.0);
             }
             let sums = &mut sums[..tile.len() * columns.len()];
@@ -214,7 +215,7 @@ impl Task<'_> {
         // SAFETY: chunks do not overlap and neither do spans, so these cells are this task's alone, which has them once
         // at a time.
         let mut cells = unsafe { self.y.cells(row, columns.clone()) };
-        let Some(bias) = &self.product.bias else { return cells.round(sums) };
+        let Some(bias) = &self.product.bias else { return cells.round(&self.shared.kernels.rows, sums) };
         let bias = bias.row(self.group);
         let mut wide = [0.0; PANEL];
         for (column, (wide, sum)) in columns.zip(wide.iter_mut().zip(sums)) {

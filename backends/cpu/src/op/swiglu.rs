@@ -1,11 +1,11 @@
 //! SwiGlu: the gated activation, in float64.
 
-use mxhal_core::format::bf16;
 use mxhal_core::op::{SwiGlu, SwiGluForm, SwiGluVariant};
-use mxhal_core::{Quantization, Result};
+use mxhal_core::{Format, Quantization, Result};
 
 use super::{Execute, Tensors, ensure_factor_per_row};
 use crate::device::Shared;
+use crate::kernel::{Gate, RowKernels};
 use crate::pool::Scratch;
 use crate::view::{Row, RowMut};
 use crate::weights::CpuWeights;
@@ -31,7 +31,15 @@ impl Execute for SwiGlu {
         let weight = |row| row_weights.as_ref().map(|weights| weights.row(0).float(row));
         let (rows, n) = (y.rows(), self.n);
         shared.pool.rows(rows, 32 * n, [&mut y], &mut scratch, |values, r, [mut y]| {
-            row(&self.form, &x.row(r), weight(r), &self.to, &mut values[..3 * n], &mut y);
+            row(
+                &shared.kernels.rows,
+                &self.form,
+                &x.row(r),
+                weight(r),
+                &self.to,
+                &mut values[..3 * n],
+                &mut y,
+            );
         });
         Ok(())
     }
@@ -44,6 +52,7 @@ pub(super) fn scratch_values(n: usize) -> usize {
 
 /// Activates one row; the scratch is [`scratch_values`].
 pub(super) fn row(
+    kernels: &RowKernels,
     form: &SwiGluForm,
     x: &Row<'_>,
     weight: Option<f32>,
@@ -52,61 +61,52 @@ pub(super) fn row(
     y: &mut RowMut<'_>,
 ) {
     let (gate_up, values) = scratch.split_at_mut(scratch.len() / 3 * 2);
-    x.decode(gate_up);
-    activate(form, gate_up, values);
+    x.decode(kernels, gate_up);
+    activate(kernels, form, gate_up, values);
     if let Some(weight) = weight {
         values.iter_mut().for_each(|value| *value *= weight);
     }
     if to.format.is_block_scaled() {
-        values.iter_mut().for_each(|value| *value = bf16::to_f32(bf16::from_f32(*value)));
+        round_to_bf16(kernels, values);
     }
-    y.store(values, to);
+    y.store(kernels, values, to);
 }
 
-fn activate(form: &SwiGluForm, gate_up: &[f32], values: &mut [f32]) {
-    let function = Function::new(form);
-    if form.interleaved {
-        for ([gate, up], value) in gate_up.as_chunks().0.iter().zip(values) {
-            *value = function.value(*gate, *up);
-        }
-    } else {
-        let (gates, ups) = gate_up.split_at(values.len());
-        for ((gate, up), value) in gates.iter().zip(ups).zip(values) {
-            *value = function.value(*gate, *up);
-        }
+/// To BF16 and back.
+fn round_to_bf16(kernels: &RowKernels, values: &mut [f32]) {
+    let mut rounded = [0; 2 * AT_ONCE];
+    for values in values.chunks_mut(AT_ONCE) {
+        let rounded = &mut rounded[..2 * values.len()];
+        (kernels.round_bf16)(values, rounded);
+        (kernels.decode)(Format::Bf16, rounded, &[], 1.0, values);
     }
 }
+
+fn activate(kernels: &RowKernels, form: &SwiGluForm, gate_up: &[f32], values: &mut [f32]) {
+    let gate = gate(form);
+    if !form.interleaved {
+        let (gates, ups) = gate_up.split_at(values.len());
+        return (kernels.activate)(&gate, gates, ups, values);
+    }
+    let (mut gates, mut ups) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
+    for (pairs, values) in gate_up.chunks(2 * AT_ONCE).zip(values.chunks_mut(AT_ONCE)) {
+        for (([g, u], gate), up) in pairs.as_chunks().0.iter().zip(&mut gates).zip(&mut ups) {
+            (*gate, *up) = (*g, *u);
+        }
+        (kernels.activate)(&gate, &gates[..values.len()], &ups[..values.len()], values);
+    }
+}
+
+/// Values that pass through the stack at once.
+const AT_ONCE: usize = 64;
 
 /// The function with its constants as they are used.
-struct Function {
-    variant: SwiGluVariant,
-    limit: f64,
-    alpha: f64,
-}
-
-impl Function {
-    fn new(form: &SwiGluForm) -> Self {
-        Self {
-            variant: form.variant,
-            limit: if form.limit == 0.0 { f64::INFINITY } else { f64::from(form.limit) },
-            alpha: f64::from(form.alpha),
-        }
-    }
-
-    /// Rounded to float32 once. A NaN stays one, which `f64::min` would lose.
-    fn value(&self, gate: f32, up: f32) -> f32 {
-        let (gate, up) = (f64::from(gate), f64::from(up).clamp(-self.limit, self.limit));
-        let gate = if gate > self.limit { self.limit } else { gate };
-        let value = match self.variant {
-            SwiGluVariant::GptOss => (up + 1.0) * gate * sigmoid(self.alpha * gate),
-            _ => gate * sigmoid(gate) * up,
-        };
-        value as f32
-    }
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
+fn gate(form: &SwiGluForm) -> Gate {
+    let (slope, plus) = match form.variant {
+        SwiGluVariant::GptOss => (f64::from(form.alpha), 1.0),
+        _ => (1.0, 0.0),
+    };
+    Gate { limit: if form.limit == 0.0 { f64::INFINITY } else { f64::from(form.limit) }, slope, plus }
 }
 
 #[cfg(test)]
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn value(form: SwiGluForm, gate: f32, up: f32) -> f32 {
-        Function::new(&form).value(gate, up)
+        super::gate(&form).value(gate, up)
     }
 
     #[test]

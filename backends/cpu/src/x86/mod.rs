@@ -4,15 +4,19 @@
 //! | --- | --- |
 //! | `avx512` | products of packed rows with panels: one for each kind of numbers, over the same two loops |
 //! | `pack512` | panels and packed rows made |
+//! | `rows512` | rows converted |
 //!
 //! A function with instructions that not every machine has is `unsafe` to call elsewhere. Each is reached through a
 //! [`Kernels`] alone, and [`kernels`] makes one only where the processor has them all.
 
 mod avx512;
 mod pack512;
+mod rows512;
+#[cfg(test)]
+mod twins;
 
 use crate::isa::Isa;
-use crate::kernel::{Kernels, PanelKernels};
+use crate::kernel::{Kernels, PanelKernels, RowKernels};
 
 /// The kernels for `isa`, over those that every machine runs; `None` where this machine lacks an instruction.
 pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
@@ -21,6 +25,13 @@ pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
             isa,
             pack_panel: pack512::pack_panel,
             panels: Some(PanelKernels { pack: pack512::pack, multiply: avx512::multiply }),
+            rows: RowKernels {
+                decode: rows512::decode,
+                round_bf16: rows512::round_bf16,
+                quantize: rows512::quantize,
+                activate: rows512::activate,
+                accumulate: rows512::accumulate,
+            },
             ..portable
         }),
         _ => None,

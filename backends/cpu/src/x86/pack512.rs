@@ -133,7 +133,7 @@ unsafe fn doubled(data: *const u8) -> __m256i {
 ///
 /// There are 32 bytes, and this machine has the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-unsafe fn widened(data: *const u8) -> (__m512i, bool) {
+pub(super) unsafe fn widened(data: *const u8) -> (__m512i, bool) {
     // SAFETY: as the caller says.
     let bytes = unsafe { _mm256_loadu_si256(data.cast()) };
     let words = _mm512_cvtepu8_epi16(bytes);

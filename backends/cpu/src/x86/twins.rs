@@ -1,0 +1,297 @@
+//! Each kernel against its portable twin, on random input, for every instruction set that this machine has.
+
+use mxhal_core::format::{bf16, e2m1};
+use mxhal_core::{Format, Quantization, ScaleRule};
+
+use crate::isa::Isa;
+use crate::kernel::{Gate, Kernels, Operands, PanelKernels, RowKernels};
+use crate::packed::{self, FLOAT_ORDER, INTEGER_ORDER, Numbers};
+use crate::panel::{self, BLOCK, COLUMNS, Column};
+
+/// Numbers from a seed (xorshift), which is printed, so that a failing test can be repeated with `MXHAL_SEED`.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        let seed = std::env::var("MXHAL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1
+        });
+        println!("MXHAL_SEED={seed}");
+        Self(seed)
+    }
+
+    fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.bits() % end as u64) as usize
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.bits() as u8).collect()
+    }
+
+    /// Of any exponent, now and then a special one.
+    fn value(&mut self) -> f32 {
+        match self.below(40) {
+            0 => 0.0,
+            1 => f32::from_bits(self.bits() as u32),
+            2 => -0.0,
+            _ => ((self.bits() & 0xffff) as f32 / 32768.0 - 1.0) * 2f32.powi(self.below(20) as i32 - 10),
+        }
+    }
+}
+
+fn all() -> impl Iterator<Item = Kernels> {
+    Isa::available().skip(1).filter_map(Kernels::of)
+}
+
+fn with_panels() -> impl Iterator<Item = (Kernels, PanelKernels)> {
+    all().filter_map(|kernels| Some((kernels, kernels.panels?)))
+}
+
+#[test]
+fn panels_are_packed_alike() {
+    let mut random = Random::new();
+    for kernels in all() {
+        for (columns, blocks) in [(16, 4), (16, 12), (16, 7), (16, 1), (3, 8), (1, 5)] {
+            let data: Vec<_> =
+                (0..columns).map(|_| (random.bytes(blocks * 16), random.bytes(blocks))).collect();
+            let views: Vec<_> = data.iter().map(|(codes, scales)| Column { codes, scales }).collect();
+            let (mut got, mut expected) = (vec![1; panel::bytes(blocks)], vec![2; panel::bytes(blocks)]);
+            (kernels.pack_panel)(&views, &mut got);
+            panel::pack(&views, &mut expected);
+            assert_eq!(got, expected, "{:?}", kernels.isa);
+        }
+    }
+}
+
+#[test]
+fn rows_are_packed_alike_and_the_same_ones_are_ordinary() {
+    let mut random = Random::new();
+    let formats = [Format::Mxint8, Format::Mxfp4, Format::Bf16, Format::Mxfp8, Format::Mxfp8G128];
+    for (kernels, panels) in with_panels() {
+        let mut ordinary = [0; 2];
+        for turn in 0..600 {
+            let (format, blocks) = (formats[turn % formats.len()], 1 + random.below(12));
+            let k = blocks * BLOCK;
+            let mut data = random.bytes(format.row_bytes(k));
+            let mut scales = random.bytes(format.row_scales(k));
+            if random.below(2) == 0 {
+                scales.iter_mut().for_each(|scale| *scale = 70 + *scale % 120);
+            }
+            if random.below(4) > 0 {
+                // Mostly numbers, mostly of the usual size.
+                match format {
+                    Format::Bf16 => data.as_chunks_mut::<2>().0.iter_mut().for_each(|half| {
+                        *half = bf16::from_f32(random.below(99) as f32 - 50.0).to_ne_bytes();
+                    }),
+                    _ => data.iter_mut().for_each(|byte| *byte &= 0xbf),
+                }
+            }
+            if random.below(3) == 0 {
+                let each = data.len() / blocks;
+                data[..each].fill(0);
+            }
+            let numbers = Numbers::of(format).unwrap();
+            let (mut got, mut expected) = (vec![7; numbers.stride(k)], vec![7; numbers.stride(k)]);
+            let got_ordinary = (panels.pack)(format, &data, &scales, &mut got);
+            let is_ordinary = packed::pack(format, &data, &scales, &mut expected);
+            assert_eq!(got_ordinary, is_ordinary, "{:?} {format} {data:?} {scales:?}", kernels.isa);
+            ordinary[usize::from(is_ordinary)] += 1;
+            if is_ordinary {
+                assert_eq!(got, expected, "{:?} {format}", kernels.isa);
+            }
+        }
+        assert!(ordinary.iter().all(|count| *count > 50), "{ordinary:?}");
+    }
+}
+
+/// What a kernel multiplies: records and a panel, in plain Rust. The sum of magnitudes comes with it.
+fn product(numbers: Numbers, record: &[u8], panel: &[u8], column: usize, blocks: usize) -> (f64, f64) {
+    let (mut sum, mut magnitude) = (0.0, 0.0);
+    for block in 0..blocks {
+        let record = &record[block * numbers.record()..][..numbers.record()];
+        let (scales, codes) = panel::block_of(panel, block);
+        let word = |at: usize| i32::from_ne_bytes(record[at..at + 4].try_into().unwrap());
+        let exponent = word(if numbers == Numbers::Integers { 32 } else { 64 });
+        let scale = 2f64.powi(i32::from(scales[column]) - 127 + (exponent >> 23));
+        for element in 0..BLOCK {
+            let byte = codes[element / 8 * 64 + 4 * column + element % 8 / 2];
+            let (low, high) = e2m1::unpack(byte);
+            let weight = f64::from(e2m1::decode(if element % 2 == 0 { low } else { high }));
+            let place =
+                |order: &[usize; 8]| element / 8 * 8 + order.iter().position(|i| *i == element % 8).unwrap();
+            let product = match numbers {
+                Numbers::Integers => 2.0 * weight * f64::from(record[place(&INTEGER_ORDER)].cast_signed()),
+                Numbers::Floats => {
+                    let at = 2 * place(&FLOAT_ORDER);
+                    weight * f64::from(bf16::to_f32(u16::from_ne_bytes([record[at], record[at + 1]])))
+                }
+            };
+            sum += product * scale;
+            magnitude += (product * scale).abs();
+        }
+    }
+    (sum, magnitude)
+}
+
+#[test]
+fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
+    let mut random = Random::new();
+    for (kernels, panels) in with_panels() {
+        for turn in 0..60 {
+            let format = [Format::Mxint8, Format::Mxfp4, Format::Bf16, Format::Mxfp8][turn % 4];
+            let numbers = Numbers::of(format).unwrap();
+            let (count, blocks, rows) = (1 + random.below(2), 1 + random.below(40), 1 + random.below(30));
+            let k = blocks * BLOCK;
+            let weights = random.bytes(count * panel::bytes(blocks));
+            let weights: Vec<u8> = weights
+                .chunks(panel::bytes(blocks))
+                .flat_map(|panel| {
+                    let mut panel = panel.to_vec();
+                    for group in panel.chunks_mut(panel::GROUP_BYTES) {
+                        group[..64].iter_mut().for_each(|scale| *scale = 120 + *scale % 16);
+                    }
+                    panel
+                })
+                .collect();
+            let stride = numbers.stride(k);
+            let mut records = vec![0; rows * stride];
+            let to = Quantization::new(format);
+            for record in records.chunks_mut(stride) {
+                let values: Vec<f32> = (0..k).map(|_| random.below(2001) as f32 / 1000.0 - 1.0).collect();
+                let (mut data, mut scales) = (vec![0; format.row_bytes(k)], vec![0; format.row_scales(k)]);
+                match format {
+                    Format::Bf16 => (RowKernels::PORTABLE.round_bf16)(&values, &mut data),
+                    _ => drop((RowKernels::PORTABLE.quantize)(&to, &values, &mut data, &mut scales)),
+                }
+                assert!(packed::pack(format, &data, &scales, record));
+            }
+            let multiply = |picks: &[u32]| {
+                let mut sums = vec![f32::NAN; picks.len() * count * COLUMNS];
+                let operands = Operands { numbers, blocks, panels: &weights, rows: &records, stride, picks };
+                (panels.multiply)(&operands, &mut sums);
+                sums
+            };
+            let picks: Vec<u32> = (0..rows).map(|_| random.below(rows) as u32).collect();
+            let sums = multiply(&picks);
+            for (pick, sums) in picks.iter().zip(sums.chunks(count * COLUMNS)) {
+                assert_eq!(multiply(&[*pick]), sums, "{:?}: alone", kernels.isa);
+                let record = &records[*pick as usize * stride..];
+                for (column, sum) in sums.iter().enumerate() {
+                    let panel = &weights[column / COLUMNS * panel::bytes(blocks)..];
+                    let (exact, magnitude) = product(numbers, record, panel, column % COLUMNS, blocks);
+                    let bound = k as f64 * 2f64.powi(-24) * magnitude;
+                    assert!(
+                        (f64::from(*sum) - exact).abs() <= bound,
+                        "{:?} {format}: {sum}, {exact} ± {bound}",
+                        kernels.isa
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_are_quantized_and_decoded_to_the_same_bits() {
+    let mut random = Random::new();
+    let formats = [Format::Mxfp4, Format::Mxint8, Format::Mxfp8, Format::Mxfp8G128, Format::Nvfp4];
+    for kernels in all() {
+        for turn in 0..2000 {
+            let format = formats[turn % formats.len()];
+            let mut to = Quantization::new(format);
+            if format != Format::Nvfp4 {
+                to = to.with_rule([ScaleRule::Ceil, ScaleRule::Floor, ScaleRule::Even][random.below(3)]);
+                to = to.with_amax_floor([0.0, 1e-4][random.below(2)]);
+            }
+            let k = BLOCK * (1 + random.below(9));
+            let shift = 2f32.powi([0, -60, -126, 100][random.below(4)]);
+            // Small integers too, which are often halfway between two codes.
+            let halves = random.below(2) == 0;
+            let values: Vec<f32> = (0..k)
+                .map(|_| if halves { random.below(49) as f32 / 4.0 - 6.0 } else { random.value() * shift })
+                .collect();
+            let quantized = |rows: &RowKernels| {
+                let (mut data, mut scales) = (vec![0; format.row_bytes(k)], vec![0; format.row_scales(k)]);
+                let factor = (rows.quantize)(&to, &values, &mut data, &mut scales);
+                (data, scales, factor.to_bits())
+            };
+            let expected = quantized(&RowKernels::PORTABLE);
+            assert_eq!(quantized(&kernels.rows), expected, "{:?} {to:?} {values:?}", kernels.isa);
+
+            let data = if random.below(2) == 0 { expected.0 } else { random.bytes(format.row_bytes(k)) };
+            let scales = if random.below(2) == 0 { expected.1 } else { random.bytes(format.row_scales(k)) };
+            let decoded = |rows: &RowKernels| {
+                let mut out = vec![0.0; k];
+                (rows.decode)(format, &data, &scales, 0.3, &mut out);
+                // A NaN's sign and payload are nobody's business.
+                out.iter().map(|v| if v.is_nan() { 1 } else { v.to_bits() }).collect::<Vec<_>>()
+            };
+            assert_eq!(decoded(&kernels.rows), decoded(&RowKernels::PORTABLE), "{:?} {format}", kernels.isa);
+        }
+    }
+}
+
+#[test]
+fn bf16_is_rounded_to_and_decoded_from_with_the_same_bits() {
+    let mut random = Random::new();
+    for kernels in all() {
+        for count in (0..70).chain([1000]) {
+            let values: Vec<f32> = (0..count)
+                .map(|i| if i % 3 == 0 { f32::from_bits(random.bits() as u32) } else { random.value() })
+                .collect();
+            let (mut got, mut expected) = (vec![0; 2 * count], vec![1; 2 * count]);
+            (kernels.rows.round_bf16)(&values, &mut got);
+            (RowKernels::PORTABLE.round_bf16)(&values, &mut expected);
+            assert_eq!(got, expected);
+            let (mut back, mut expected) = (vec![0.0; count], vec![0.0; count]);
+            (kernels.rows.decode)(Format::Bf16, &got, &[], 1.0, &mut back);
+            (RowKernels::PORTABLE.decode)(Format::Bf16, &got, &[], 1.0, &mut expected);
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&back), bits(&expected));
+        }
+    }
+}
+
+#[test]
+fn gates_are_within_a_unit_in_the_last_place_and_sums_have_the_same_bits() {
+    let mut random = Random::new();
+    for kernels in all() {
+        for gate in [
+            Gate { limit: f64::INFINITY, slope: 1.0, plus: 0.0 },
+            Gate { limit: 7.0, slope: 1.702, plus: 1.0 },
+        ] {
+            for count in [1, 7, 8, 100] {
+                let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -2000.0, -87.5, 90.0, 1e30, 0.0];
+                let mut values = || -> Vec<f32> {
+                    let value = |random: &mut Random| match random.below(6) {
+                        0 => special[random.below(8)],
+                        _ => random.value() * 0.05,
+                    };
+                    (0..count).map(|_| value(&mut random)).collect()
+                };
+                let (gates, ups) = (values(), values());
+                let (mut got, mut expected) = (vec![0.5; count], vec![1.5; count]);
+                (kernels.rows.activate)(&gate, &gates, &ups, &mut got);
+                (RowKernels::PORTABLE.activate)(&gate, &gates, &ups, &mut expected);
+                for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                    let same = got == expected || got.is_nan() && expected.is_nan();
+                    let near = (got - expected).abs() <= f32::max(expected.abs() * 2f32.powi(-23), 1e-38);
+                    assert!(same || near, "{} {}: {got} {expected}", gates[i], ups[i]);
+                }
+                let mut sums = [ups.clone(), ups.clone()];
+                (kernels.rows.accumulate)(&gates, 0.3, &mut sums[0]);
+                (RowKernels::PORTABLE.accumulate)(&gates, 0.3, &mut sums[1]);
+                for (a, b) in sums[0].iter().zip(&sums[1]) {
+                    assert!(a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan());
+                }
+            }
+        }
+    }
+}
