@@ -1,1 +1,10 @@
 // Every kernel, as one translation unit: what nvcc is given.
+#include "block_scaled.cu"
+#include "combine.cu"
+#include "decode.cu"
+#include "dequantize.cu"
+#include "permute.cu"
+#include "quantize.cu"
+#include "route.cu"
+#include "swiglu.cu"
+#include "wide.cu"

