@@ -2,7 +2,8 @@
 //!
 //! Arguments, all optional: `threads=1,2 isa=avx512 schemes=mxint8,bf16 rows=1,8,512 k=4096 n=4096 moe=1,8,64,256`.
 //!
-//! Each line is the best of interleaved repeats, because a shared machine adds time and never takes any away. Up to 32
+//! Each line is the best of interleaved repeats, because a shared machine adds time and never takes any away;
+//! one thread is measured by its own time on the processor. Up to 32
 //! rows the weights are cycled over 256 MiB, so that they come from memory. The ceilings are measured in the same run:
 //! reads of memory in GB/s, and `vpdpbusd` and `vdpbf16ps` in GFLOP/s, two operations for a product.
 
@@ -20,6 +21,7 @@ use mxhal_core::{
     WeightsDesc, buffer,
 };
 use mxhal_cpu::Cpu;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Weights that are cycled take at least this.
 const CYCLED_BYTES: usize = 256 << 20;
@@ -208,6 +210,7 @@ mod x86 {
 /// A device with a stream.
 struct Bench {
     threads: usize,
+    clock: Clock,
     device: Arc<dyn Device>,
     stream: Box<dyn Stream>,
 }
@@ -219,7 +222,8 @@ impl Bench {
             options.push(("isa".to_owned(), isa.to_owned()));
         }
         let device = Cpu::new(&options)?.open_device(0)?;
-        Ok(Self { threads, stream: device.create_stream()?, device })
+        let clock = if threads == 1 { Clock::Thread } else { Clock::Wall };
+        Ok(Self { threads, clock, stream: device.create_stream()?, device })
     }
 
     fn dense(&self, scheme: Format, [m, n, k]: [usize; 3], ceilings: &Ceilings) -> Result<()> {
@@ -234,7 +238,7 @@ impl Bench {
         let (_x, a) = self.bf16(&[m, k])?;
         let (_y, y) = self.tensor(Format::Bf16, &[m, n])?;
         let workspace = Buffer::new(&self.device, plan.info().workspace_bytes)?;
-        let seconds = best(count, |index| {
+        let seconds = best(self.clock, count, |index| {
             let tensors = MatmulTensors { a, bias: None, y };
             plan.run(&*self.stream, tensors, [&*weights[index]], workspace.span())
         })?;
@@ -290,7 +294,7 @@ impl Bench {
             self.write(view.data(), &ids)?;
             routes.push((buffer, view));
         }
-        let seconds = best(turns, |turn| {
+        let seconds = best(self.clock, turns, |turn| {
             let tensors = MoeFfnTensors {
                 x,
                 ids: routes[turn].1,
@@ -321,7 +325,7 @@ impl Bench {
                 self.device.quantize(Quantize { rows, k, input: Format::F32, to: Quantization::new(to) })?;
             let workspace = Buffer::new(&self.device, plan.info().workspace_bytes)?;
             let tensors = QuantizeTensors { x: wide, y: narrow };
-            let seconds = best(1, |_| plan.run(&*self.stream, tensors, [], workspace.span()))?;
+            let seconds = best(self.clock, 1, |_| plan.run(&*self.stream, tensors, [], workspace.span()))?;
             let bytes = to.row_bytes(k) + to.row_scales(k);
             self.report_bytes(&format!("quantize f32 to {to}"), rows * (4 * k + bytes), seconds, ceilings);
             for output in [Format::F32, Format::Bf16] {
@@ -329,7 +333,8 @@ impl Bench {
                 let plan = self.device.dequantize(Dequantize { rows, k, from: to, output })?;
                 let workspace = Buffer::new(&self.device, plan.info().workspace_bytes)?;
                 let tensors = DequantizeTensors { x: narrow, y: out };
-                let seconds = best(1, |_| plan.run(&*self.stream, tensors, [], workspace.span()))?;
+                let seconds =
+                    best(self.clock, 1, |_| plan.run(&*self.stream, tensors, [], workspace.span()))?;
                 let moved = rows * (output.row_bytes(k) + bytes);
                 self.report_bytes(&format!("dequantize {to} to {output}"), moved, seconds, ceilings);
             }
@@ -341,7 +346,7 @@ impl Bench {
         let part = HostTensor::new(layout, &data, &scales, &[])?;
         let parts = vec![part; groups];
         let mut held = 0;
-        let seconds = best(1, |_| {
+        let seconds = best(self.clock, 1, |_| {
             held = self.device.prepare_weights(&desc, &parts)?.bytes();
             Ok(())
         })?;
@@ -415,19 +420,38 @@ impl Bench {
 
 /// Seconds of a run: of each of `count` different ones the fastest, and their mean. So a run that the machine took
 /// time away from counts only if all like it were interrupted.
-fn best(count: usize, mut run: impl FnMut(usize) -> Result<()>) -> Result<f64> {
+fn best(clock: Clock, count: usize, mut run: impl FnMut(usize) -> Result<()>) -> Result<f64> {
     let mut best = vec![f64::INFINITY; count];
     let start = Instant::now();
     let mut turns = 0;
     while turns < REPEATS || (start.elapsed().as_secs_f64() < SECONDS && turns < 100) {
         for (index, best) in best.iter_mut().enumerate() {
-            let start = Instant::now();
+            let start = clock.now();
             run(index)?;
-            *best = best.min(start.elapsed().as_secs_f64());
+            *best = best.min(clock.now() - start);
         }
         turns += 1;
     }
     Ok(best.iter().sum::<f64>() / count as f64)
+}
+
+/// What time is measured by.
+#[derive(Clone, Copy)]
+enum Clock {
+    /// That of the calling thread on its processor: what a single thread needs, whoever else is there.
+    Thread,
+    Wall,
+}
+
+impl Clock {
+    /// Seconds since some point in the past.
+    fn now(self) -> f64 {
+        let time = clock_gettime(match self {
+            Self::Thread => ClockId::ThreadCPUTime,
+            Self::Wall => ClockId::Monotonic,
+        });
+        time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+    }
 }
 
 /// Numbers from a seed (xorshift).

@@ -28,8 +28,8 @@ const SPAN: usize = 64;
 /// Rows that are decoded at once.
 const TILE: usize = 8;
 
-/// The most rows of a task.
-const CHUNK_ROWS: usize = 256;
+/// The most rows of a task: as many as the second cache has room for, packed.
+const CHUNK_ROWS: usize = 128;
 
 /// Rows of one group that follow each other: at most [`CHUNK_ROWS`].
 #[derive(Clone, Copy)]

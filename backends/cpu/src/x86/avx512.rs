@@ -9,6 +9,11 @@
 //! rows share weights that were unpacked once, some blocks at a time, for two panels, into a buffer that fits the
 //! first cache.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over rows and panels index several arrays of registers"
+)]
+
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
@@ -341,9 +346,17 @@ unsafe fn unpack<D: Dot, const P: usize>(
     unsafe {
         let table = D::table();
         for p in 0..P {
+            // The blocks after these, in this panel or, as many panels later, in the one that comes after it.
+            let next = panel::bytes(blocks.len());
+            let ahead = if (blocks.end / GROUP * GROUP_BYTES) < each { next } else { next + (P - 1) * each };
             for (block, to) in blocks.clone().zip(&mut to.0) {
                 let to = to.as_mut_ptr();
                 let group = panels.add(p * each + block / GROUP * GROUP_BYTES);
+                if block % GROUP == 0 {
+                    for line in 0..GROUP_BYTES / 64 {
+                        _mm_prefetch::<_MM_HINT_T1>(group.wrapping_add(ahead + 64 * line).cast());
+                    }
+                }
                 let scale = scale_bits(group.add(block % GROUP * COLUMNS));
                 _mm512_store_si512((&raw mut (*to).scales[p]).cast(), scale);
                 let codes = group.add(SCALES_BYTES + block % GROUP * BLOCK_BYTES);
