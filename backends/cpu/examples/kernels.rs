@@ -9,6 +9,7 @@
 
 use std::env;
 use std::hint::black_box;
+use std::slice;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,7 +28,7 @@ use rustix::time::{ClockId, clock_gettime};
 const CYCLED_BYTES: usize = 256 << 20;
 
 /// Bytes that are read or copied at once when ceilings are measured: more than caches hold.
-const SEGMENT: usize = 64 << 20;
+const SEGMENT: u64 = 64 << 20;
 
 /// Repeats of everything, and seconds that they go on for.
 const REPEATS: usize = 5;
@@ -51,7 +52,7 @@ fn main() -> Result<()> {
         .collect();
     for threads in numbers("threads", "1,2") {
         let bench = Bench::new(threads, &option("isa", ""))?;
-        let ceilings = Ceilings::measure(threads);
+        let ceilings = bench.ceilings()?;
         println!(
             "{} on {threads} threads: read {:.1} GB/s, copy {:.1} GB/s read and written, vpdpbusd {:.0} and \
              vdpbf16ps {:.0} GFLOP/s",
@@ -86,38 +87,6 @@ struct Ceilings {
     floats: f64,
 }
 
-impl Ceilings {
-    fn measure(threads: usize) -> Self {
-        let memory = vec![1u8; 512 << 20];
-        let mut copy = vec![2u8; 256 << 20];
-        let mut best = Self { read: 0.0, copy: 0.0, integers: 0.0, floats: 0.0 };
-        let rate = |work: f64, start: Instant| work / start.elapsed().as_secs_f64() / 1e9;
-        for _ in 0..REPEATS {
-            // Pieces, each of which may be the one that nothing interrupts.
-            for (from, to) in memory.chunks(SEGMENT).zip(copy.chunks_mut(SEGMENT)) {
-                let start = Instant::now();
-                each_part(threads, from.chunks(SEGMENT / threads), |part| {
-                    black_box(sum(part));
-                });
-                best.read = best.read.max(rate(from.len() as f64, start));
-                let start = Instant::now();
-                let parts = to.chunks_mut(SEGMENT / threads).zip(from.chunks(SEGMENT / threads));
-                each_part(threads, parts, |(to, from)| to.copy_from_slice(from));
-                best.copy = best.copy.max(rate(2.0 * to.len() as f64, start));
-            }
-            for (peak, kind) in [(&mut best.integers, Peak::Integers), (&mut best.floats, Peak::Floats)] {
-                let start = Instant::now();
-                let work: f64 = std::thread::scope(|scope| {
-                    let all: Vec<_> = (0..threads).map(|_| scope.spawn(|| kind.run())).collect();
-                    all.into_iter().map(|thread| thread.join().expect("it does not panic")).sum()
-                });
-                *peak = peak.max(rate(work, start));
-            }
-        }
-        best
-    }
-}
-
 /// Does the parts, each on a thread of its own.
 fn each_part<T: Send>(threads: usize, parts: impl Iterator<Item = T>, work: impl Fn(T) + Sync) {
     if threads == 1 {
@@ -149,20 +118,27 @@ enum Peak {
 }
 
 impl Peak {
-    /// Runs it, and gives the operations done.
-    fn run(self) -> f64 {
+    /// Operations of a run; 0 where this machine lacks the instruction.
+    fn operations(self) -> f64 {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512bf16") {
+        if x86::available() {
+            return (x86::INSTRUCTIONS * if matches!(self, Self::Integers) { 128 } else { 64 }) as f64;
+        }
+        0.0
+    }
+
+    /// Runs it.
+    fn run(self) {
+        #[cfg(target_arch = "x86_64")]
+        if x86::available() {
             // SAFETY: this machine has the instructions.
-            return unsafe {
+            unsafe {
                 match self {
                     Self::Integers => x86::integers(),
                     Self::Floats => x86::floats(),
                 }
-            };
+            }
         }
-        let _ = self;
-        0.0
     }
 }
 
@@ -171,6 +147,11 @@ mod x86 {
     use std::arch::asm;
 
     const TURNS: usize = 400_000;
+    pub(super) const INSTRUCTIONS: usize = 12 * TURNS;
+
+    pub(super) fn available() -> bool {
+        is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512bf16")
+    }
 
     macro_rules! twelve {
         ($name:literal) => {
@@ -193,17 +174,15 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub(super) fn integers() -> f64 {
+    pub(super) fn integers() {
         // SAFETY: it changes the registers that it says it does.
         unsafe { twelve!("vpdpbusd") };
-        (TURNS * 12 * 128) as f64
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub(super) fn floats() -> f64 {
+    pub(super) fn floats() {
         // SAFETY: it changes the registers that it says it does.
         unsafe { twelve!("vdpbf16ps") };
-        (TURNS * 12 * 64) as f64
     }
 }
 
@@ -224,6 +203,49 @@ impl Bench {
         let device = Cpu::new(&options)?.open_device(0)?;
         let clock = if threads == 1 { Clock::Thread } else { Clock::Wall };
         Ok(Self { threads, clock, stream: device.create_stream()?, device })
+    }
+
+    fn ceilings(&self) -> Result<Ceilings> {
+        let (from, to) = (Buffer::new(&self.device, 8 * SEGMENT)?, Buffer::new(&self.device, 2 * SEGMENT)?);
+        self.stream.fill(from.span(), 1)?;
+        self.stream.fill(to.span(), 2)?;
+        // SAFETY: both are memory of this process, which the buffers own and nothing else uses meanwhile.
+        let (from, to) = unsafe {
+            (
+                slice::from_raw_parts(from.span().address as *const u8, from.span().bytes as usize),
+                slice::from_raw_parts_mut(to.span().address as *mut u8, to.span().bytes as usize),
+            )
+        };
+        let threads = self.threads;
+        let mut best = Ceilings { read: 0.0, copy: 0.0, integers: 0.0, floats: 0.0 };
+        for _ in 0..8 * REPEATS {
+            let measure = |rate: &mut f64, work: f64, run: &mut dyn FnMut()| {
+                let start = self.clock.now();
+                run();
+                *rate = rate.max(work / (self.clock.now() - start) / 1e9);
+            };
+            // Pieces, each of which may be the one that nothing interrupts.
+            for from in from.chunks(SEGMENT as usize) {
+                measure(&mut best.read, from.len() as f64, &mut || {
+                    each_part(threads, from.chunks(from.len() / threads), |part| {
+                        black_box(sum(part));
+                    });
+                });
+            }
+            let bytes = to.len();
+            measure(&mut best.copy, 2.0 * bytes as f64, &mut || {
+                let parts = to.chunks_mut(bytes / threads).zip(from.chunks(bytes / threads));
+                each_part(threads, parts, |(to, from)| to.copy_from_slice(from));
+            });
+            let work = |kind: Peak| kind.operations() * threads as f64;
+            measure(&mut best.integers, work(Peak::Integers), &mut || {
+                each_part(threads, 0..threads, |_| Peak::Integers.run());
+            });
+            measure(&mut best.floats, work(Peak::Floats), &mut || {
+                each_part(threads, 0..threads, |_| Peak::Floats.run());
+            });
+        }
+        Ok(best)
     }
 
     fn dense(&self, scheme: Format, [m, n, k]: [usize; 3], ceilings: &Ceilings) -> Result<()> {

@@ -247,21 +247,27 @@ unsafe fn product<D: Dot, const P: usize>(operands: &Operands<'_>, sums: &mut [f
         unsafe { unpack::<D, P>(panels.as_ptr(), each, first..first + depth, &mut buffer) };
         let at = |pick: u32| row(pick).wrapping_add(first * D::RECORD);
         let weights = buffer.0.as_ptr().cast();
-        for (picks, sums) in picks.chunks(TILE).zip(sums.chunks_mut(TILE * P * COLUMNS)) {
+        // What is unpacked next: in these panels, or in as many that come after them.
+        let next = match first + depth {
+            next if next < blocks => panels.as_ptr().wrapping_add(next / GROUP * GROUP_BYTES),
+            _ => panels.as_ptr().wrapping_add(P * each),
+        };
+        for (i, (picks, sums)) in picks.chunks(TILE).zip(sums.chunks_mut(TILE * P * COLUMNS)).enumerate() {
             let sums = sums.as_mut_ptr();
-            let is_first = first == 0;
+            let job =
+                Job { blocks: weights, depth, is_first: first == 0, next: (i == 0).then_some(next), each };
             // SAFETY: as the caller says, and the blocks were unpacked.
             unsafe {
                 match *picks {
-                    [a] => tile::<D, 1, P>(weights, depth, [a].map(at), sums, is_first),
-                    [a, b] => tile::<D, 2, P>(weights, depth, [a, b].map(at), sums, is_first),
-                    [a, b, c] => tile::<D, 3, P>(weights, depth, [a, b, c].map(at), sums, is_first),
-                    [a, b, c, d] => tile::<D, 4, P>(weights, depth, [a, b, c, d].map(at), sums, is_first),
+                    [a] => tile::<D, 1, P>(&job, [a].map(at), sums),
+                    [a, b] => tile::<D, 2, P>(&job, [a, b].map(at), sums),
+                    [a, b, c] => tile::<D, 3, P>(&job, [a, b, c].map(at), sums),
+                    [a, b, c, d] => tile::<D, 4, P>(&job, [a, b, c, d].map(at), sums),
                     [a, b, c, d, e] => {
-                        tile::<D, 5, P>(weights, depth, [a, b, c, d, e].map(at), sums, is_first);
+                        tile::<D, 5, P>(&job, [a, b, c, d, e].map(at), sums);
                     }
                     [a, b, c, d, e, f] => {
-                        tile::<D, 6, P>(weights, depth, [a, b, c, d, e, f].map(at), sums, is_first);
+                        tile::<D, 6, P>(&job, [a, b, c, d, e, f].map(at), sums);
                     }
                     _ => {}
                 }
@@ -346,17 +352,9 @@ unsafe fn unpack<D: Dot, const P: usize>(
     unsafe {
         let table = D::table();
         for p in 0..P {
-            // The blocks after these, in this panel or, as many panels later, in the one that comes after it.
-            let next = panel::bytes(blocks.len());
-            let ahead = if (blocks.end / GROUP * GROUP_BYTES) < each { next } else { next + (P - 1) * each };
             for (block, to) in blocks.clone().zip(&mut to.0) {
                 let to = to.as_mut_ptr();
                 let group = panels.add(p * each + block / GROUP * GROUP_BYTES);
-                if block % GROUP == 0 {
-                    for line in 0..GROUP_BYTES / 64 {
-                        _mm_prefetch::<_MM_HINT_T1>(group.wrapping_add(ahead + 64 * line).cast());
-                    }
-                }
                 let scale = scale_bits(group.add(block % GROUP * COLUMNS));
                 _mm512_store_si512((&raw mut (*to).scales[p]).cast(), scale);
                 let codes = group.add(SCALES_BYTES + block % GROUP * BLOCK_BYTES);
@@ -372,20 +370,28 @@ unsafe fn unpack<D: Dot, const P: usize>(
     }
 }
 
-/// `R` rows by `P` panels, of which so many blocks are unpacked: adds to the sums, or begins them.
+/// What tiles of rows share.
+struct Job<const P: usize> {
+    /// Unpacked blocks, and how many.
+    blocks: *const UnpackedBlock<P>,
+    depth: usize,
+    /// Whether sums begin with them.
+    is_first: bool,
+    /// Where to fetch the panels' next blocks from, `each` bytes from one panel to the next, so that memory and
+    /// arithmetic work at the same time.
+    next: Option<*const u8>,
+    each: usize,
+}
+
+/// `R` rows by `P` panels, some blocks of them: adds to the sums, or begins them.
 ///
 /// # Safety
 ///
 /// The blocks were unpacked for `D`, the rows have them, there is room for the sums, and this machine has the
 /// instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bf16")]
-unsafe fn tile<D: Dot, const R: usize, const P: usize>(
-    blocks: *const UnpackedBlock<P>,
-    depth: usize,
-    rows: [*const u8; R],
-    sums: *mut f32,
-    is_first: bool,
-) {
+unsafe fn tile<D: Dot, const R: usize, const P: usize>(job: &Job<P>, rows: [*const u8; R], sums: *mut f32) {
+    let Job { blocks, depth, is_first, next, each } = *job;
     // SAFETY: as the caller says.
     unsafe {
         let mut totals = [[_mm512_setzero_ps(); P]; R];
@@ -398,6 +404,14 @@ unsafe fn tile<D: Dot, const R: usize, const P: usize>(
         }
         for block in 0..depth {
             let at = block * D::RECORD;
+            if let Some(next) = next {
+                for p in 0..P {
+                    for line in 0..5 {
+                        let place = next.wrapping_add(p * each + block * (GROUP_BYTES / GROUP) + line * 64);
+                        _mm_prefetch::<_MM_HINT_T1>(place.cast());
+                    }
+                }
+            }
             let block = blocks.add(block);
             let mut block_sums = [[D::start(rows[0].add(at)); P]; R];
             for r in 1..R {
