@@ -3,8 +3,8 @@
 
 use mxhal_core::format::{Format, Quantization, ScaleRule};
 use mxhal_core::op::{
-    Combine, Dequantize, Extent, GroupedMatmul, Matmul, MoeFfn, Permute, Quantize, Role, Route, Score,
-    SharedExpert, SwiGlu, SwiGluForm, WeightPosition,
+    Combine, Dequantize, Extent, GroupedMatmul, MAX_ARGUMENTS, MAX_WEIGHTS, Matmul, MoeFfn, Permute,
+    Quantize, Role, Route, Score, SharedExpert, SwiGlu, SwiGluForm, WeightPosition,
 };
 use mxhal_core::{Layout, Op, OpKind, Span, Status, Tensor, WeightsDesc};
 
@@ -92,6 +92,7 @@ fn one_of_each_operator_validates_and_has_layouts() {
     for op in &ops {
         op.validate().unwrap();
         let signature = op.signature();
+        assert!(signature.arguments().len() <= MAX_ARGUMENTS && signature.weights().len() <= MAX_WEIGHTS);
         assert!(signature.arguments().iter().any(|a| a.role == Role::Output), "{op:?}");
         for rows in [0, 1, op.max_rows()] {
             for argument in signature.arguments() {
@@ -222,6 +223,22 @@ fn permuted_rows_are_as_many_as_slots() {
     let rows = op.arguments().into_iter().find(|a| a.name == "rows").unwrap();
     assert_eq!(rows.shape, [Extent::PerRow(3), Extent::Fixed(96)]);
     assert_eq!(rows.layout(4).unwrap().scales_bytes(), 12 * 3);
+}
+
+#[test]
+fn weights_of_another_description_are_refused_in_words() {
+    let op = Op::from(Matmul::mxfp4(4, 64, 32, Quantization::none()));
+    let signature = op.signature();
+    let [wanted] = signature.weights() else { panic!("a product has one weight") };
+    let given = WeightsDesc { n: 128, ..*wanted };
+    assert_eq!(signature.check_weights([wanted].into_iter()), Ok(()));
+    assert_eq!(
+        signature.check_weights([&given].into_iter()).unwrap_err().message(),
+        "matmul: weights 0 were prepared as mxfp4[1, 128, 32] for bf16 activations, \
+         and it takes mxfp4[1, 64, 32] for bf16 activations"
+    );
+    let none: [&WeightsDesc; 0] = [];
+    assert!(signature.check_weights(none.into_iter()).unwrap_err().message().contains("it takes 1"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What an operator's tensors and weights must look like: one table for every reader.
 
+use core::fmt;
+
 use super::OpKind;
 use crate::error::{Error, Result};
 use crate::format::Format;
@@ -101,6 +103,13 @@ pub struct WeightsDesc {
     pub k: usize,
     /// The format of the activations that they will be multiplied with.
     pub activation: Format,
+}
+
+impl fmt::Display for WeightsDesc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { format, groups, n, k, activation } = self;
+        write!(f, "{format}[{groups}, {n}, {k}] for {activation} activations")
+    }
 }
 
 impl WeightsDesc {
@@ -260,7 +269,7 @@ impl Signature {
     pub fn check_weights<'a>(&self, given: impl ExactSizeIterator<Item = &'a WeightsDesc>) -> Result<()> {
         if given.len() != self.weights.len() {
             return Err(Error::invalid(format!(
-                "{} weights were passed, and it takes {}",
+                "{} prepared weights were passed, and it takes {}",
                 given.len(),
                 self.weights.len()
             ))
@@ -269,7 +278,7 @@ impl Signature {
         for (place, (given, wanted)) in given.zip(&self.weights).enumerate() {
             if given != wanted {
                 return Err(Error::invalid(format!(
-                    "weights {place} were prepared as {given:?}, and it takes {wanted:?}"
+                    "weights {place} were prepared as {given}, and it takes {wanted}"
                 ))
                 .within(self.kind));
             }

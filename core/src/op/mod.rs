@@ -41,6 +41,12 @@ use core::fmt;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
+/// The most tensors that an operator takes.
+pub const MAX_ARGUMENTS: usize = 9;
+
+/// The most prepared weights that an operator takes.
+pub const MAX_WEIGHTS: usize = 4;
+
 /// Any operator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]

@@ -6,13 +6,12 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::Arc;
 
-use mxhal_core::{
-    Backend, Device, Error, Event, HostBuffer, Op, Plan, Result, Span, Stream, Tensor, Weights, WeightsDesc,
-};
+use mxhal_core::op::{MAX_ARGUMENTS, MAX_WEIGHTS, Signature};
+use mxhal_core::{Backend, Device, Error, Event, HostBuffer, Plan, Result, Span, Stream, Tensor, Weights};
 
 use super::handle::{Kind, create, get, take};
 use super::{Logger, guard};
-use crate::checks::{check_weights, check_workspace};
+use crate::checks::check_workspace;
 use crate::convert::{
     address, device_info_to_c, empty, host_tensor_from_c, null, op_from_c, plan_info_to_c, pointer, read,
     support_to_c, tensor_from_c, timeout_from_c, weights_desc_from_c, weights_desc_to_c, write,
@@ -31,9 +30,25 @@ pub(super) struct Instance {
 
 struct PreparedPlan {
     plan: Box<dyn Plan>,
-    op: Op,
-    arguments: Vec<&'static str>,
-    weights: Vec<WeightsDesc>,
+    signature: Signature,
+    /// How messages call each tensor.
+    names: Vec<String>,
+}
+
+impl PreparedPlan {
+    fn run(
+        &self,
+        stream: &dyn Stream,
+        tensors: &[Option<Tensor>],
+        weights: &[&dyn Weights],
+        workspace: *mut c_void,
+        workspace_bytes: u64,
+    ) -> Result<()> {
+        let workspace = Span { address: address(workspace), bytes: workspace_bytes };
+        check_workspace(self.plan.info().workspace_bytes, workspace)
+            .map_err(|error| error.within(self.signature.kind()))?;
+        self.plan.run(stream, tensors, weights, workspace)
+    }
 }
 
 macro_rules! kinds {
@@ -282,8 +297,9 @@ functions! {
         op.validate()?;
         put("plan", plan, || {
             let plan = device.prepare(&op)?;
-            let arguments = op.arguments().iter().map(|argument| argument.name).collect();
-            Ok(create(PreparedPlan { plan, op, arguments, weights: op.weights() }))
+            let signature = op.signature();
+            let names = signature.arguments().iter().map(|tensor| format!("tensor `{}`", tensor.name)).collect();
+            Ok(create(PreparedPlan { plan, signature, names }))
         })
     }
 
@@ -303,17 +319,23 @@ functions! {
     ) {
         let plan = get::<PreparedPlan>(plan)?;
         let stream = get::<Box<dyn Stream>>(stream)?;
-        let tensors = read_tensors(plan, entries("tensors", tensors, tensor_count)?)?;
-        plan.op.check(&tensors)?;
-        let mut prepared: Vec<&dyn Weights> = Vec::with_capacity(plan.weights.len());
-        for weights in entries("weights", weights, weights_count)? {
-            prepared.push(&**get::<Arc<dyn Weights>>(*weights)?);
+        // On the stack: a run allocates nothing.
+        let entries_of_tensors = entries("tensors", tensors, tensor_count)?;
+        let mut tensors = [None; MAX_ARGUMENTS];
+        let tensors = read_tensors(plan, entries_of_tensors, &mut tensors)?;
+        plan.signature.check(tensors)?;
+        let given = entries("weights", weights, weights_count)?;
+        let Some(first) = given.first() else {
+            plan.signature.check_weights([].into_iter())?;
+            return plan.run(&**stream, tensors, &[], workspace, workspace_bytes);
+        };
+        let mut prepared: [&dyn Weights; MAX_WEIGHTS] = [&**get::<Arc<dyn Weights>>(*first)?; MAX_WEIGHTS];
+        let prepared = room_for("weights", &mut prepared, given.len())?;
+        for (place, weights) in prepared.iter_mut().zip(given) {
+            *place = &**get::<Arc<dyn Weights>>(*weights)?;
         }
-        let within = |error: Error| error.within(plan.op.kind());
-        check_weights(&plan.weights, prepared.iter().map(|weights| weights.desc())).map_err(within)?;
-        let workspace = Span { address: address(workspace), bytes: workspace_bytes };
-        check_workspace(plan.plan.info().workspace_bytes, workspace).map_err(within)?;
-        plan.plan.run(&**stream, &tensors, &prepared, workspace)
+        plan.signature.check_weights(prepared.iter().map(|weights| weights.desc()))?;
+        plan.run(&**stream, tensors, prepared, workspace, workspace_bytes)
     }
 
     fn plan_destroy(plan: *mut mxhal_plan) {
@@ -389,17 +411,28 @@ unsafe extern "C" fn extension(this: *mut c_void, name: *const c_char) -> *const
 /// # Safety
 ///
 /// Each entry is null or a tensor that has as many bytes as it says.
-unsafe fn read_tensors(plan: &PreparedPlan, entries: &[*const mxhal_tensor]) -> Result<Vec<Option<Tensor>>> {
-    let mut tensors = Vec::with_capacity(entries.len());
-    for (index, entry) in entries.iter().enumerate() {
-        let name = plan.arguments.get(index).copied().unwrap_or("beyond the last");
-        tensors.push(match entry.is_null() {
-            true => None,
+unsafe fn read_tensors<'a>(
+    plan: &PreparedPlan,
+    entries: &[*const mxhal_tensor],
+    tensors: &'a mut [Option<Tensor>; MAX_ARGUMENTS],
+) -> Result<&'a [Option<Tensor>]> {
+    let tensors = room_for("tensors", tensors, entries.len())?;
+    for (index, (tensor, entry)) in tensors.iter_mut().zip(entries).enumerate() {
+        if !entry.is_null() {
+            let name = plan.names.get(index).map_or("a tensor beyond the last", String::as_str);
             // SAFETY: not null, so the caller promises a tensor.
-            false => Some(unsafe { tensor_from_c(&format!("tensor `{name}`"), *entry) }?),
-        });
+            *tensor = Some(unsafe { tensor_from_c(name, *entry) }?);
+        }
     }
     Ok(tensors)
+}
+
+/// The first so many places, if there are as many.
+fn room_for<'a, T>(what: &str, places: &'a mut [T], count: usize) -> Result<&'a mut [T]> {
+    let most = places.len();
+    places.get_mut(..count).ok_or_else(|| {
+        Error::invalid(format!("{count} {what} were passed, and no operator takes more than {most}"))
+    })
 }
 
 /// Copies a host tensor's bytes to where a caller wants them.

@@ -1,9 +1,11 @@
 //! Plans and weights over the table.
 
 use std::any::Any;
-use std::ptr::NonNull;
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use mxhal_core::op::{MAX_ARGUMENTS, MAX_WEIGHTS, Signature};
 use mxhal_core::{
     Error, HostBuffer, HostTensor, Op, Plan, PlanInfo, Result, Span, Stream, Tensor, Weights, WeightsDesc,
 };
@@ -11,7 +13,7 @@ use mxhal_core::{
 use super::device::OpenDevice;
 use super::foreign;
 use super::stream::PluginStream;
-use crate::checks::{check_weights, check_workspace};
+use crate::checks::check_workspace;
 use crate::convert::{
     RawOp, empty, host_tensor_to_c, plan_info_from_c, pointer, tensor_to_c, weights_desc_from_c,
     weights_desc_to_c,
@@ -22,8 +24,7 @@ use crate::sys::{mxhal_plan, mxhal_plan_info, mxhal_tensor, mxhal_weights, mxhal
 pub(super) struct PluginPlan {
     device: Arc<OpenDevice>,
     handle: NonNull<mxhal_plan>,
-    op: Op,
-    weights: Vec<WeightsDesc>,
+    signature: Signature,
     info: PlanInfo,
 }
 
@@ -41,13 +42,8 @@ impl PluginPlan {
             unsafe { (f.plan_create)(device, raw.as_ptr(), plan, error) }
         })?;
         // From here on it is destroyed, whatever else fails.
-        let mut plan = Self {
-            device: Arc::clone(device),
-            handle,
-            op: *op,
-            weights: op.weights(),
-            info: PlanInfo::default(),
-        };
+        let mut plan =
+            Self { device: Arc::clone(device), handle, signature: op.signature(), info: PlanInfo::default() };
         let mut info: mxhal_plan_info = empty();
         device.loaded.call("plan_info", |f, error| {
             // SAFETY: the plan lives, and the struct knows its size.
@@ -79,15 +75,24 @@ impl Plan for PluginPlan {
         weights: &[&dyn Weights],
         workspace: Span,
     ) -> Result<()> {
-        let within = |error: Error| error.within(self.op.kind());
+        let within = |error: Error| error.within(self.signature.kind());
         let stream = PluginStream::of(stream, &self.device).map_err(within)?;
-        self.op.check(tensors)?;
-        let weights = self.handles(weights).map_err(within)?;
+        self.signature.check(tensors)?;
+        self.signature.check_weights(weights.iter().map(|weights| weights.desc()))?;
         check_workspace(self.info.workspace_bytes, workspace).map_err(within)?;
 
-        let values: Vec<Option<mxhal_tensor>> = tensors.iter().map(|t| t.as_ref().map(tensor_to_c)).collect();
-        let pointers: Vec<*const mxhal_tensor> =
-            values.iter().map(|value| value.as_ref().map_or(std::ptr::null(), std::ptr::from_ref)).collect();
+        // On the stack: a run allocates nothing.
+        let mut handles = [ptr::null(); MAX_WEIGHTS];
+        for (handle, weights) in handles.iter_mut().zip(weights) {
+            *handle = self.handle_of(*weights).map_err(within)?;
+        }
+        let mut values = [const { MaybeUninit::<mxhal_tensor>::uninit() }; MAX_ARGUMENTS];
+        let mut pointers = [ptr::null(); MAX_ARGUMENTS];
+        for ((tensor, value), pointer) in tensors.iter().zip(&mut values).zip(&mut pointers) {
+            if let Some(tensor) = tensor {
+                *pointer = ptr::from_ref(value.write(tensor_to_c(tensor)));
+            }
+        }
         self.device.loaded.call("plan_run", |f, error| {
             // SAFETY: plan, stream and weights live and are of the same device; the lists have as many entries as is
             // said, and live during the call.
@@ -96,8 +101,8 @@ impl Plan for PluginPlan {
                     self.handle.as_ptr(),
                     stream,
                     pointers.as_ptr(),
-                    pointers.len() as u32,
-                    weights.as_ptr(),
+                    tensors.len() as u32,
+                    handles.as_ptr(),
                     weights.len() as u32,
                     pointer(workspace.address),
                     workspace.bytes,
@@ -109,17 +114,13 @@ impl Plan for PluginPlan {
 }
 
 impl PluginPlan {
-    fn handles(&self, weights: &[&dyn Weights]) -> Result<Vec<*const mxhal_weights>> {
-        check_weights(&self.weights, weights.iter().map(|weights| weights.desc()))?;
-        weights
-            .iter()
-            .map(|weights| match (*weights as &dyn Any).downcast_ref::<PluginWeights>() {
-                Some(weights) if Arc::ptr_eq(&weights.device, &self.device) => {
-                    Ok(weights.handle.as_ptr().cast_const())
-                }
-                _ => Err(foreign("prepared weight")),
-            })
-            .collect()
+    fn handle_of(&self, weights: &dyn Weights) -> Result<*const mxhal_weights> {
+        match (weights as &dyn Any).downcast_ref::<PluginWeights>() {
+            Some(weights) if Arc::ptr_eq(&weights.device, &self.device) => {
+                Ok(weights.handle.as_ptr().cast_const())
+            }
+            _ => Err(foreign("prepared weight")),
+        }
     }
 }
 
@@ -145,7 +146,7 @@ impl PluginWeights {
     ) -> Result<Self> {
         let raw = weights_desc_to_c(desc)?;
         let values: Vec<mxhal_tensor> = parts.iter().map(host_tensor_to_c).collect();
-        let pointers: Vec<*const mxhal_tensor> = values.iter().map(std::ptr::from_ref).collect();
+        let pointers: Vec<*const mxhal_tensor> = values.iter().map(ptr::from_ref).collect();
         let count = u32::try_from(parts.len())
             .map_err(|_| Error::invalid(format!("{} parts are more than can be passed", parts.len())))?;
         let handle = device.create("weights_prepare", |f, device, weights, error| {
