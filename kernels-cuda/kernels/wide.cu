@@ -27,11 +27,13 @@ struct WideRow {
 /// The value of one element with its scale.
 __device__ __forceinline__ float wide_element(const WideRow& row, uint32_t k) {
   if (row.format == FORMAT_BF16) return bf16_to_f32(reinterpret_cast<const uint16_t*>(row.data)[k]);
-  uint32_t code = row.data[k];
+  uint32_t code;
   if (bits_of(row.format) == 4) {
     uint32_t within = k % 32;
     uint32_t nibble = row.halves ? within % 16 * 2 + within / 16 : within;
     code = row.data[k / 32 * 16 + nibble / 2] >> (4 * (nibble % 2)) & 15;
+  } else {
+    code = row.data[k];
   }
   return code_to_f32(row.format, code) * scale_to_f32(row.format, row.scales[k / block_of(row.format)]);
 }

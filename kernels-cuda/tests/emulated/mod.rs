@@ -11,7 +11,7 @@ use mxhal_kernels_cuda::Launch;
 use mxhal_kernels_cuda::parameters::{Address, Parameters};
 
 /// The library with these checks.
-pub fn kernels(checks: Checks) -> &'static Kernels {
+pub(crate) fn kernels(checks: Checks) -> &'static Kernels {
     static CHECKED: OnceLock<Kernels> = OnceLock::new();
     static FAST: OnceLock<Kernels> = OnceLock::new();
     let library = if checks == Checks::On { &CHECKED } else { &FAST };
@@ -31,9 +31,9 @@ pub fn kernels(checks: Checks) -> &'static Kernels {
 }
 
 /// A device with its memory: buffers between red zones, poisoned where nothing was copied to them.
-pub struct Device {
-    pub checks: Checks,
-    pub seed: u64,
+pub(crate) struct Device {
+    pub(crate) checks: Checks,
+    pub(crate) seed: u64,
     buffers: HashMap<Address, Vec<u128>>,
 }
 
@@ -41,12 +41,12 @@ const RED_ZONE: usize = 16;
 const RED: u128 = 0xa5a5_a5a5_a5a5_a5a5_a5a5_a5a5_a5a5_a5a5;
 
 impl Device {
-    pub fn new(checks: Checks, seed: u64) -> Self {
+    pub(crate) fn new(checks: Checks, seed: u64) -> Self {
         Self { checks, seed, buffers: HashMap::new() }
     }
 
     /// A buffer of so many bytes, each 0xa5.
-    pub fn alloc(&mut self, bytes: usize) -> Address {
+    pub(crate) fn alloc(&mut self, bytes: usize) -> Address {
         let mut buffer = vec![RED; bytes.div_ceil(16) + 2 * RED_ZONE];
         let address = buffer[RED_ZONE..].as_mut_ptr();
         kernels(self.checks).announce(address.cast(), bytes);
@@ -56,7 +56,7 @@ impl Device {
     }
 
     /// A buffer with a copy of the values.
-    pub fn copy<T: Copy>(&mut self, values: &[T]) -> Address {
+    pub(crate) fn copy<T: Copy>(&mut self, values: &[T]) -> Address {
         let bytes = size_of_val(values);
         let address = self.alloc(bytes);
         // SAFETY: the buffer has so many bytes, and nobody else knows it yet.
@@ -65,7 +65,7 @@ impl Device {
     }
 
     /// The first `count` values of a buffer of numbers.
-    pub fn read<T: Copy + Default>(&self, address: Address, count: usize) -> Vec<T> {
+    pub(crate) fn read<T: Copy + Default>(&self, address: Address, count: usize) -> Vec<T> {
         let room = (self.buffers[&address].len() - 2 * RED_ZONE) * 16;
         assert!(count * size_of::<T>() <= room, "{count} values of a buffer of {room} bytes");
         let mut values = vec![T::default(); count];
@@ -78,7 +78,7 @@ impl Device {
     }
 
     /// Runs to the end. Panics with the fault's words.
-    pub fn launch<P: Parameters>(&self, launch: &Launch, mut parameters: P) {
+    pub(crate) fn launch<P: Parameters>(&self, launch: &Launch, mut parameters: P) {
         assert_eq!(launch.kernel.parameter_bytes, size_of::<P>(), "{}", launch.kernel.name);
         if launch.is_empty() {
             return;
@@ -106,11 +106,11 @@ impl Drop for Device {
 }
 
 /// splitmix64: numbers that a seed gives again.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     /// With a seed of the clock's, or that of `MXHAL_SEED`; printed, for a test that fails.
-    pub fn printed() -> Self {
+    pub(crate) fn printed() -> Self {
         let seed = match std::env::var("MXHAL_SEED") {
             Ok(seed) => seed.parse().expect("MXHAL_SEED is a number"),
             Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(1, |time| time.as_nanos() as u64),
@@ -119,7 +119,7 @@ impl Random {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -128,21 +128,21 @@ impl Random {
     }
 
     /// From `low` to `high`, both included.
-    pub fn within(&mut self, low: usize, high: usize) -> usize {
+    pub(crate) fn within(&mut self, low: usize, high: usize) -> usize {
         low + (self.next() % (high - low + 1) as u64) as usize
     }
 
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.within(0, of.len() - 1)]
     }
 
     /// From -1 to 1.
-    pub fn unit(&mut self) -> f32 {
+    pub(crate) fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
     /// Of magnitudes over `powers` powers of two, some of them zero.
-    pub fn value(&mut self, powers: i32) -> f32 {
+    pub(crate) fn value(&mut self, powers: i32) -> f32 {
         if self.next() % 16 == 0 {
             return 0.0;
         }

@@ -6,12 +6,12 @@ use mxhal_kernels_cuda::format;
 
 const E2M1: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
 
-pub fn e2m1(code: u8) -> f64 {
+pub(crate) fn e2m1(code: u8) -> f64 {
     let value = E2M1[usize::from(code & 7)];
     if code & 8 == 0 { value } else { -value }
 }
 
-pub fn e4m3(code: u8) -> f64 {
+pub(crate) fn e4m3(code: u8) -> f64 {
     let (exponent, fraction) = (i32::from(code >> 3 & 15), f64::from(code & 7));
     let magnitude = match (exponent, code & 7) {
         (15, 7) => f64::NAN,
@@ -21,22 +21,22 @@ pub fn e4m3(code: u8) -> f64 {
     if code & 0x80 == 0 { magnitude } else { -magnitude }
 }
 
-pub fn e8m0(byte: u8) -> f64 {
+pub(crate) fn e8m0(byte: u8) -> f64 {
     if byte == 255 { f64::NAN } else { 2f64.powi(i32::from(byte) - 127) }
 }
 
-pub fn bf16(bits: u16) -> f32 {
+pub(crate) fn bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
 /// To nearest even; of a finite value.
-pub fn to_bf16(value: f32) -> u16 {
+pub(crate) fn to_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
     ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }
 
 /// A finite F16.
-pub fn f16(bits: u16) -> f32 {
+pub(crate) fn f16(bits: u16) -> f32 {
     let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 0x3ff) / 1024.0);
     let magnitude =
         if exponent == 0 { fraction * 2f32.powi(-14) } else { (1.0 + fraction) * 2f32.powi(exponent - 15) };
@@ -44,7 +44,7 @@ pub fn f16(bits: u16) -> f32 {
 }
 
 /// The value of a code before its scale.
-pub fn code_value(format: u32, code: u8) -> f64 {
+pub(crate) fn code_value(format: u32, code: u8) -> f64 {
     match format {
         format::MXFP4 | format::NVFP4 => e2m1(code),
         format::MXINT8 => f64::from(code as i8) / 64.0,
@@ -52,7 +52,7 @@ pub fn code_value(format: u32, code: u8) -> f64 {
     }
 }
 
-pub fn block(format: u32) -> usize {
+pub(crate) fn block(format: u32) -> usize {
     match format {
         format::NVFP4 => 16,
         format::MXFP8_G128 | format::FP8_TILE128 => 128,
@@ -60,17 +60,17 @@ pub fn block(format: u32) -> usize {
     }
 }
 
-pub fn is_four_bits(format: u32) -> bool {
+pub(crate) fn is_four_bits(format: u32) -> bool {
     matches!(format, format::MXFP4 | format::NVFP4)
 }
 
 /// Codes of a row, one a byte.
-pub fn unpack(format: u32, data: &[u8]) -> Vec<u8> {
+pub(crate) fn unpack(format: u32, data: &[u8]) -> Vec<u8> {
     if is_four_bits(format) { data.iter().flat_map(|byte| [byte & 15, byte >> 4]).collect() } else { data.to_vec() }
 }
 
 /// A row's values; `factor` is NVFP4's.
-pub fn dequantize(format: u32, data: &[u8], scales: &[u8], factor: f32) -> Vec<f64> {
+pub(crate) fn dequantize(format: u32, data: &[u8], scales: &[u8], factor: f32) -> Vec<f64> {
     let codes = unpack(format, data);
     let value = |(k, code): (usize, &u8)| {
         let scale = scales[k / block(format)];
@@ -85,7 +85,7 @@ pub fn dequantize(format: u32, data: &[u8], scales: &[u8], factor: f32) -> Vec<f
 
 /// The byte of the scale rule, by search: `ceil` is the least at which amax does not saturate; `floor` and `even` follow
 /// their definitions.
-pub fn scale_byte(format: u32, rule: u32, amax: f64) -> u8 {
+pub(crate) fn scale_byte(format: u32, rule: u32, amax: f64) -> u8 {
     let (max, emax, mantissa) = match format {
         format::MXFP4 => (6.0, 2, 1),
         format::MXINT8 => (127.0 / 64.0, 0, 6),
@@ -112,7 +112,7 @@ pub fn scale_byte(format: u32, rule: u32, amax: f64) -> u8 {
 }
 
 /// The code nearest to a value, ties to the even one, by search; the sign of a zero stays.
-pub fn nearest_code(format: u32, value: f64) -> u8 {
+pub(crate) fn nearest_code(format: u32, value: f64) -> u8 {
     let sign: u8 = u8::from(value.is_sign_negative());
     let codes: Vec<u8> = match format {
         format::MXFP4 | format::NVFP4 => (0..8).map(|code| code | sign << 3).collect(),
@@ -124,7 +124,7 @@ pub fn nearest_code(format: u32, value: f64) -> u8 {
 }
 
 /// A row to one code a byte, and scales; MX formats alone.
-pub fn quantize(format: u32, rule: u32, amax_floor: f32, row: &[f32]) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn quantize(format: u32, rule: u32, amax_floor: f32, row: &[f32]) -> (Vec<u8>, Vec<u8>) {
     let (mut codes, mut scales) = (Vec::new(), Vec::new());
     for values in row.chunks(block(format)) {
         let lost = values.iter().any(|value| !value.is_finite());

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Looks into the compiled device code: the instructions that each product is there for, and no spills.
+#
+#   sass.sh [FOLDER]
+#
+# FOLDER is where `toolchain.sh --sass` put nvcc, cuobjdump and nvdisasm (default: as there). The kernels are compiled
+# anew, one target at a time. Ends with status 1 if anything is not as it should be.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+folder=${1:-${CARGO_TARGET_DIR:-$here/../target}/cuda-toolchain}
+bin=$folder/nvidia/cu13/bin
+for tool in nvcc cuobjdump nvdisasm; do
+  if [ ! -x "$bin/$tool" ]; then
+    echo "sass.sh: no $tool in $bin; run kernels-cuda/toolchain.sh --sass $folder" >&2
+    exit 2
+  fi
+done
+PATH=$bin:$PATH
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+wrong=0
+
+complain() {
+  echo "wrong: $*"
+  wrong=1
+}
+
+# The instructions of one kernel of one target.
+instructions() {
+  awk -v name="$2" '/Function : /{inside = ($NF == name)} inside' "$work/$1.sass"
+}
+
+# wants TARGET KERNEL PATTERN: at least one instruction matches.
+wants() {
+  local found
+  found=$(instructions "$1" "$2" | grep -cE "$3" || true)
+  if [ "$found" -eq 0 ]; then
+    complain "$2 for sm_$1 has no instruction $3"
+  else
+    printf '  %-18s sm_%-5s %4d x %s\n' "$2" "$1" "$found" "$3"
+  fi
+}
+
+for target in 90a 100f 120f; do
+  nvcc -cubin -O3 -std=c++17 -fmad=false -arch="sm_$target" -I"$here/kernels" -I"$here/ptx" \
+    "$here/kernels/all.cu" -o "$work/$target.cubin"
+  cuobjdump -sass "$work/$target.cubin" >"$work/$target.sass"
+  # Local memory is where what has no register goes.
+  for kernel in $(grep -oE 'Function : (product|decode)_.*' "$work/$target.sass" | awk '{print $NF}'); do
+    spills=$(instructions "$target" "$kernel" | grep -cE '\b(STL|LDL)\b' || true)
+    [ "$spills" -eq 0 ] || complain "$kernel for sm_$target touches local memory $spills times"
+  done
+done
+
+echo 'instructions:'
+for rows in 32 128; do
+  wants 120f product_w4a4_$rows 'OMMA\.SF\.16864\.F32\.E2M1\.E2M1\.E8'
+  wants 120f product_w4a8_$rows 'QMMA\.SF\.16832\.F32\.E4M3\.E2M1\.E8'
+  for scheme in w4a4 w4a8; do
+    wants 120f product_${scheme}_$rows 'LDSM\.16\.M88\.4'
+    wants 120f product_${scheme}_$rows 'LDGSTS\.E\.BYPASS\.128'
+  done
+done
+for target in 90a 100f 120f; do
+  wants $target product_wide 'HMMA\.16816\.F32\.BF16'
+  for rows in 1 2 4 8; do
+    for activation in bf16 mxfp8 mxint8 mxfp4; do
+      wants $target decode_${activation}_$rows 'LDG\.E\.128\.(CONSTANT|NA)|LDG\.E\.NA\.128\.CONSTANT|LDG\.E.*128.*CONSTANT'
+    done
+  done
+done
+exit $wrong
