@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | `avx2` | products of packed rows with panels; rows and panels are made by portable code |
 //! | `avx512` | products of packed rows with panels: one for each kind of numbers, over the same two loops |
 //! | `pack512` | panels and packed rows made |
 //! | `rows512` | rows converted |
@@ -9,6 +10,7 @@
 //! A function with instructions that not every machine has is `unsafe` to call elsewhere. Each is reached through a
 //! [`Kernels`] alone, and [`kernels`] makes one only where the processor has them all.
 
+mod avx2;
 mod avx512;
 mod pack512;
 mod rows512;
@@ -17,6 +19,7 @@ mod twins;
 
 use crate::isa::Isa;
 use crate::kernel::{Kernels, PanelKernels, RowKernels};
+use crate::packed;
 
 /// The kernels for `isa`, over those that every machine runs; `None` where this machine lacks an instruction.
 pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
@@ -32,6 +35,11 @@ pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
                 activate: rows512::activate,
                 accumulate: rows512::accumulate,
             },
+            ..portable
+        }),
+        Isa::Avx2 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => Some(Kernels {
+            isa,
+            panels: Some(PanelKernels { pack: packed::pack, multiply: avx2::multiply }),
             ..portable
         }),
         _ => None,
