@@ -20,7 +20,9 @@ fn main() {
     match nvcc(&out) {
         Some(nvcc) => compile(&nvcc, &here, &fatbin),
         None => {
-            println!("cargo::warning=no nvcc: the CUDA kernels are left out; kernels-cuda/toolchain.sh installs one");
+            println!(
+                "cargo::warning=no nvcc: the CUDA kernels are left out; kernels-cuda/toolchain.sh installs one"
+            );
             std::fs::write(&fatbin, []).expect("cargo's output folder can be written");
         }
     }

@@ -67,7 +67,7 @@ for target in 90a 100f 120f; do
   wants $target product_wide 'HMMA\.16816\.F32\.BF16'
   for rows in 1 2 4 8; do
     for activation in bf16 mxfp8 mxint8 mxfp4; do
-      wants $target decode_${activation}_$rows 'LDG\.E\.128\.(CONSTANT|NA)|LDG\.E\.NA\.128\.CONSTANT|LDG\.E.*128.*CONSTANT'
+      wants $target decode_${activation}_$rows 'LDG\.E.*\.128\.CONSTANT'
     done
   done
 done

@@ -82,7 +82,8 @@ __device__ __forceinline__ void decode(const ProductParameters& p) {
       rest[c] = power_of_two(max(int(scales[c]) - 128, 0));
     }
     float partial[rows][decode_columns] = {};
-#pragma unroll
+    // Eight rows of activations fill the registers by themselves.
+#pragma unroll(rows == 8 ? 1 : 4)
     for (uint32_t word = 0; word < 4; word++) {
       float values[rows][8];
 #pragma unroll
@@ -92,7 +93,9 @@ __device__ __forceinline__ void decode(const ProductParameters& p) {
       }
 #pragma unroll
       for (uint32_t c = 0; c < decode_columns; c++) {
-        uint32_t bits = word == 0 ? codes[c].x : word == 1 ? codes[c].y : word == 2 ? codes[c].z : codes[c].w;
+        // The words move up, so that a loop that is not unrolled finds its own in the same register.
+        uint32_t bits = codes[c].x;
+        codes[c] = uint4{codes[c].y, codes[c].z, codes[c].w, 0};
 #pragma unroll
         for (int i = 0; i < 8; i++) {
           // Placed in a float's bits the exponent is 126 too small.
@@ -130,8 +133,12 @@ __device__ __forceinline__ void decode(const ProductParameters& p) {
   }
 }
 
+// Blocks of a multiprocessor for which there are registers: enough loads under way, and none in local memory.
+constexpr int decode_blocks(int rows) { return rows == 8 ? 2 : rows == 4 ? 3 : 4; }
+
 #define DECODE(name, format, rows)                                                                                \
-  extern "C" __global__ void __launch_bounds__(128) name##_##rows(const __grid_constant__ ProductParameters p) { \
+  extern "C" __global__ void __launch_bounds__(128, decode_blocks(rows))                                          \
+      name##_##rows(const __grid_constant__ ProductParameters p) {                                                \
     decode<format, rows>(p);                                                                                      \
   }                                                                                                               \
   MXHAL_KERNEL(name##_##rows)

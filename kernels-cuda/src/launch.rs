@@ -33,7 +33,8 @@ pub struct Launch {
 
 impl Launch {
     fn new(name: &str, grid: [u32; 3]) -> Self {
-        let kernel = Kernel::named(name).expect("launches name kernels of the table; a test makes each of them");
+        let kernel =
+            Kernel::named(name).expect("launches name kernels of the table; a test makes each of them");
         Self { kernel, grid, shared_bytes: 0 }
     }
 
@@ -41,7 +42,8 @@ impl Launch {
     fn over(name: &str, threads: u64) -> Self {
         let mut launch = Self::new(name, [0, 1, 1]);
         let blocks = threads.div_ceil(u64::from(launch.kernel.threads));
-        launch.grid[0] = u32::try_from(blocks).expect("tensors of 2^31 rows and columns do not fit into memory");
+        launch.grid[0] =
+            u32::try_from(blocks).expect("tensors of 2^31 rows and columns do not fit into memory");
         launch
     }
 

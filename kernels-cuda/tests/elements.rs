@@ -7,15 +7,19 @@ mod reference;
 use emulated::{Device, Random};
 use golden::Golden;
 use mxhal_cuda_emulation::Checks;
-use mxhal_kernels_cuda::format::{
-    BF16, F16, F32, FP8_TILE128, MXFP4, MXFP8, MXFP8_G128, MXINT8, NVFP4,
-};
+use mxhal_kernels_cuda::format::{BF16, F16, F32, FP8_TILE128, MXFP4, MXFP8, MXFP8_G128, MXINT8, NVFP4};
 use mxhal_kernels_cuda::parameters::{
     CombineParameters, DequantizeParameters, QuantizeParameters, SwiGluParameters,
 };
 
 /// Codes one a byte, scales and factors.
-fn quantize(device: &mut Device, x: &[f32], columns: usize, input: u32, to: (u32, u32, f32)) -> (Vec<u8>, Vec<u8>, Vec<f32>) {
+fn quantize(
+    device: &mut Device,
+    x: &[f32],
+    columns: usize,
+    input: u32,
+    to: (u32, u32, f32),
+) -> (Vec<u8>, Vec<u8>, Vec<f32>) {
     let (format, rule, amax_floor) = to;
     let rows = x.len() / columns;
     let x = match input {
@@ -118,7 +122,10 @@ fn quantize_gives_the_golden_files() {
                 let block = columns / per_row;
                 for (i, (scale, wanted_scale)) in got.iter().zip(&scales).enumerate() {
                     let at_edge = *rule == 1 && boundary.as_ref().is_some_and(|b| b[i] != 0);
-                    assert!(scale == wanted_scale || at_edge, "{file} {name} block {i}: {scale} {wanted_scale}");
+                    assert!(
+                        scale == wanted_scale || at_edge,
+                        "{file} {name} block {i}: {scale} {wanted_scale}"
+                    );
                     // Kinds 1 and 2, and a block at an edge that took the other scale, have no one answer.
                     if scale == wanted_scale && matches!(kind[i / per_row], 0 | 3) {
                         let range = i * block..(i + 1) * block;
@@ -136,14 +143,16 @@ fn nvfp4_follows_its_definition() {
     for case in 0..10 {
         let columns = 16 * random.within(1, 40);
         let x: Vec<f32> = (0..3 * columns).map(|_| random.value(20)).collect();
-        let (codes, scales, factors) = quantize(&mut Device::new(Checks::On, case), &x, columns, F32, (NVFP4, 4, 0.0));
+        let (codes, scales, factors) =
+            quantize(&mut Device::new(Checks::On, case), &x, columns, F32, (NVFP4, 4, 0.0));
         for (row, x) in x.chunks(columns).enumerate() {
             let amax = |x: &[f32]| x.iter().fold(0f32, |amax, x| amax.max(x.abs()));
             let factor = (amax(x) / 2688.0).max(f32::MIN_POSITIVE);
             assert_eq!(factors[row], factor);
             for (i, block) in x.chunks(16).enumerate() {
                 let scale = (amax(block) / 6.0 / factor).clamp(2f32.powi(-9), 448.0);
-                let wanted = if amax(block) == 0.0 { 0 } else { reference::nearest_code(MXFP8, f64::from(scale)) };
+                let wanted =
+                    if amax(block) == 0.0 { 0 } else { reference::nearest_code(MXFP8, f64::from(scale)) };
                 let got = scales[row * columns / 16 + i];
                 assert_eq!(got, wanted, "row {row} block {i}");
                 let divisor = if wanted == 0 { 1.0 } else { reference::e4m3(wanted) as f32 * factor };
@@ -161,7 +170,8 @@ fn dequantize_of_every_code_under_every_scale_is_exact() {
     for format in [MXFP4, MXFP8, MXFP8_G128, MXINT8, NVFP4, FP8_TILE128] {
         let columns = 256;
         let scales_per_row = columns / reference::block(format);
-        let row: Vec<u8> = (0..if reference::is_four_bits(format) { 128 } else { 256 }).map(|i| i as u8).collect();
+        let row: Vec<u8> =
+            (0..if reference::is_four_bits(format) { 128 } else { 256 }).map(|i| i as u8).collect();
         let data: Vec<u8> = row.repeat(256);
         // Tiles have a row of scales for 128 rows.
         let scales: Vec<u8> = match format {
@@ -187,7 +197,10 @@ fn dequantize_of_every_code_under_every_scale_is_exact() {
             let wanted = reference::dequantize(format, &row, &scales[at..at + scales_per_row], 0.75);
             for (got, wanted) in y.iter().zip(wanted) {
                 let wanted = wanted as f32;
-                assert!(got.to_bits() == wanted.to_bits() || got.is_nan() && wanted.is_nan(), "{format} row {r}: {got} {wanted}");
+                assert!(
+                    got.to_bits() == wanted.to_bits() || got.is_nan() && wanted.is_nan(),
+                    "{format} row {r}: {got} {wanted}"
+                );
             }
         }
     }
@@ -287,7 +300,13 @@ fn swiglu_is_within_its_bound_everywhere() {
                 } else {
                     (at(column), at(columns + column))
                 };
-                let function = swiglu_reference(variant, f64::from(limit), f64::from(alpha), f64::from(gate), f64::from(up));
+                let function = swiglu_reference(
+                    variant,
+                    f64::from(limit),
+                    f64::from(alpha),
+                    f64::from(gate),
+                    f64::from(up),
+                );
                 let wanted = function * f64::from(weights[row]);
                 // Beyond float32 before the weight or after it.
                 if (function as f32).is_infinite() || (wanted as f32).is_infinite() {
@@ -295,7 +314,8 @@ fn swiglu_is_within_its_bound_everywhere() {
                     continue;
                 }
                 // The product with the weight is one more rounding.
-                let error = ((f64::from(*y) - wanted).abs() - 2f64.powi(-126)).max(0.0) / wanted.abs().max(f64::MIN_POSITIVE);
+                let error = ((f64::from(*y) - wanted).abs() - 2f64.powi(-126)).max(0.0)
+                    / wanted.abs().max(f64::MIN_POSITIVE);
                 worst = worst.max(error);
                 assert!(error <= 2f64.powi(-20), "variant {variant} gate {gate} up {up}: {y} {wanted}");
             }
@@ -337,7 +357,8 @@ fn swiglu_quantizes_what_it_would_have_stored_as_bf16() {
         };
         device.launch(&plain.launch(), plain);
         device.launch(&quantized.launch(), quantized);
-        let values: Vec<f32> = device.read(plain.y, rows * columns).into_iter().map(reference::bf16).collect();
+        let values: Vec<f32> =
+            device.read(plain.y, rows * columns).into_iter().map(reference::bf16).collect();
         let codes = reference::unpack(format, &device.read(quantized.y, rows * data_stride));
         let scales: Vec<u8> = device.read(quantized.scales, rows * scales_stride);
         for row in 0..4 {
@@ -372,7 +393,10 @@ fn swiglu_gives_the_golden_file() {
         let y: Vec<f32> = device.read(parameters.y, gate.len());
         for (y, wanted) in y.iter().zip(golden.doubles(&format!("swiglu.{name}"))) {
             // The file's alpha is a float64, the operator's a float32.
-            assert!((f64::from(*y) - wanted).abs() <= 2f64.powi(-18) * wanted.abs() + 1e-37, "{name}: {y} {wanted}");
+            assert!(
+                (f64::from(*y) - wanted).abs() <= 2f64.powi(-18) * wanted.abs() + 1e-37,
+                "{name}: {y} {wanted}"
+            );
         }
     }
 }
@@ -382,11 +406,18 @@ fn combine_multiplies_and_adds_in_order_of_slot() {
     let mut random = Random::printed();
     for (case, columns) in [40usize, 37].into_iter().enumerate() {
         let (tokens, top_k) = (6, 5);
-        let rows: Vec<u16> = (0..tokens * top_k * columns).map(|_| reference::to_bf16(random.value(10))).collect();
+        let rows: Vec<u16> =
+            (0..tokens * top_k * columns).map(|_| reference::to_bf16(random.value(10))).collect();
         let weights: Vec<f32> = (0..tokens * top_k).map(|_| random.unit()).collect();
         let addend: Vec<f32> = (0..tokens * columns).map(|_| random.unit()).collect();
         let positions: Vec<i32> = (0..tokens * top_k)
-            .map(|slot| if slot < top_k || random.next() % 4 == 0 { -1 } else { (slot * 7 % (tokens * top_k)) as i32 })
+            .map(|slot| {
+                if slot < top_k || random.next().is_multiple_of(4) {
+                    -1
+                } else {
+                    (slot * 7 % (tokens * top_k)) as i32
+                }
+            })
             .collect();
         for (weighted, added, output) in [(true, true, F32), (true, false, BF16), (false, true, F16)] {
             let mut device = Device::new(Checks::On, case as u64);
@@ -420,7 +451,10 @@ fn combine_multiplies_and_adds_in_order_of_slot() {
                     BF16 => assert_eq!(device.read::<u16>(parameters.y, i + 1)[i], reference::to_bf16(sum)),
                     _ => {
                         let got = reference::f16(device.read::<u16>(parameters.y, i + 1)[i]);
-                        assert!((got - sum).abs() <= sum.abs() * 2f32.powi(-11) + 2f32.powi(-25), "{got} {sum}");
+                        assert!(
+                            (got - sum).abs() <= sum.abs() * 2f32.powi(-11) + 2f32.powi(-25),
+                            "{got} {sum}"
+                        );
                     }
                 }
             }

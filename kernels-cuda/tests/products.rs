@@ -36,7 +36,8 @@ impl Operand {
                     return bits.map(|bits| f64::from(reference::bf16(bits))).collect::<Vec<_>>();
                 }
                 let n = rows / groups;
-                let scales_row = if format == FP8_TILE128 { row / n * n.div_ceil(128) + row % n / 128 } else { row };
+                let scales_row =
+                    if format == FP8_TILE128 { row / n * n.div_ceil(128) + row % n / 128 } else { row };
                 let scales = &scales[scales_row * row_scales..][..row_scales];
                 // The factor's rounding is left out here: it is one of those that the bound is for.
                 let factor = factors.get(row).copied().unwrap_or(1.0);
@@ -55,11 +56,14 @@ impl Operand {
     fn random(random: &mut Random, format: u32, groups: usize, rows: usize, k: usize, range: usize) -> Self {
         let bytes = groups * rows * row_bytes(format, k);
         let data: Vec<u8> = match format {
-            BF16 => (0..bytes / 2).flat_map(|_| reference::to_bf16(random.value(range as i32)).to_le_bytes()).collect(),
+            BF16 => (0..bytes / 2)
+                .flat_map(|_| reference::to_bf16(random.value(range as i32)).to_le_bytes())
+                .collect(),
             // No NaN among the codes.
-            MXFP8 | MXFP8_G128 | FP8_TILE128 => {
-                (0..bytes).map(|_| random.next() as u8).map(|code| if code & 0x7f == 0x7f { 0 } else { code }).collect()
-            }
+            MXFP8 | MXFP8_G128 | FP8_TILE128 => (0..bytes)
+                .map(|_| random.next() as u8)
+                .map(|code| if code & 0x7f == 0x7f { 0 } else { code })
+                .collect(),
             _ => (0..bytes).map(|_| random.next() as u8).collect(),
         };
         let row_scales = if format == BF16 { 0 } else { k.div_ceil(reference::block(format)) };
@@ -70,8 +74,11 @@ impl Operand {
                 _ => (120 + random.within(0, range)) as u8,
             })
             .collect();
-        let factors =
-            if format == NVFP4 { (0..groups * rows).map(|_| 1.0 + random.unit() / 2.0).collect() } else { Vec::new() };
+        let factors = if format == NVFP4 {
+            (0..groups * rows).map(|_| 1.0 + random.unit() / 2.0).collect()
+        } else {
+            Vec::new()
+        };
         Self::new(format, groups, k, data, scales, factors)
     }
 }
@@ -110,7 +117,8 @@ impl Case {
             self.w.data.clone()
         };
         // Rows of the weights' scales are padded to a multiple of four.
-        let row_scales = if self.w.format == BF16 { 0 } else { self.k.div_ceil(reference::block(self.w.format)) };
+        let row_scales =
+            if self.w.format == BF16 { 0 } else { self.k.div_ceil(reference::block(self.w.format)) };
         let padded = row_scales.next_multiple_of(4);
         let w_scales: Vec<u8> = self
             .w
@@ -118,7 +126,8 @@ impl Case {
             .chunks(row_scales.max(1))
             .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(127, padded - row.len())))
             .collect();
-        let a_row_scales = if self.a.format == BF16 { 0 } else { self.k.div_ceil(reference::block(self.a.format)) };
+        let a_row_scales =
+            if self.a.format == BF16 { 0 } else { self.k.div_ceil(reference::block(self.a.format)) };
         let bytes = if self.output == F32 { 4 } else { 2 };
         let parameters = ProductParameters {
             a: device.copy(&self.a.data),
@@ -173,11 +182,16 @@ impl Case {
         for (i, bits) in got.into_iter().enumerate() {
             let (row, column) = (i / self.n, i % self.n);
             let Some(group) = self.group_of(row) else {
-                assert_eq!(bits, if self.output == F32 { 0xa5a5_a5a5 } else { 0xa5a5 }, "row {row} is nobody's");
+                assert_eq!(
+                    bits,
+                    if self.output == F32 { 0xa5a5_a5a5 } else { 0xa5a5 },
+                    "row {row} is nobody's"
+                );
                 continue;
             };
             let at = group * self.n + column;
-            let products = (0..self.k).map(|k| self.a.values[row * self.k + k] * self.w.values[at * self.k + k]);
+            let products =
+                (0..self.k).map(|k| self.a.values[row * self.k + k] * self.w.values[at * self.k + k]);
             let (mut sum, mut magnitude) = products.fold((0.0, 0.0), |(s, m), p| (s + p, m + f64::abs(p)));
             if let Some(bias) = &self.bias {
                 sum += f64::from(bias[at]);
@@ -191,7 +205,10 @@ impl Case {
             let bound = gamma * magnitude + half_ulp * 2.0 * sum.abs() + 2f64.powi(-149);
             let error = (f64::from(value) - sum).abs();
             worst = worst.max(error / bound);
-            assert!(error <= bound, "{product:?} row {row} column {column}: {value} for {sum}, bound {bound:e}");
+            assert!(
+                error <= bound,
+                "{product:?} row {row} column {column}: {value} for {sum}, bound {bound:e}"
+            );
         }
         worst
     }
@@ -211,7 +228,7 @@ fn random_case(random: &mut Random, a_format: u32, w_format: u32, m: usize, n: u
     Case {
         a: Operand::random(random, a_format, 1, m, k, 10),
         w: Operand::random(random, w_format, groups, n, k, 10),
-        bias: (random.next() % 2 == 0).then(|| (0..groups * n).map(|_| random.value(10)).collect()),
+        bias: random.next().is_multiple_of(2).then(|| (0..groups * n).map(|_| random.value(10)).collect()),
         counts,
         m,
         n,
@@ -320,7 +337,9 @@ fn every_product_gives_the_bits_of_the_exact_golden_file() {
             for product in products(case.a.format) {
                 let got = case.run(&mut Device::new(Checks::Off, 0), product);
                 // A zero has either sign.
-                let same = |(a, b): (&u32, &u32)| a == b || (a | b) & !(1 << (if output == F32 { 31 } else { 15 })) == 0;
+                let same = |(a, b): (&u32, &u32)| {
+                    a == b || (a | b) & !(1 << (if output == F32 { 31 } else { 15 })) == 0
+                };
                 assert!(got.iter().zip(&wanted).all(same), "{name} {part} by {product:?}");
                 checked += 1;
             }

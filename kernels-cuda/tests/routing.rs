@@ -10,7 +10,12 @@ use mxhal_cuda_emulation::Checks;
 use mxhal_kernels_cuda::parameters::{PermuteParameters, PermuteRowsParameters, RouteParameters};
 
 /// Ids and weights in float64 of one token.
-fn route_reference(p: &RouteParameters, logits: &[f32], bias: Option<&[f32]>, given: Option<&[i32]>) -> (Vec<i32>, Vec<f64>) {
+fn route_reference(
+    p: &RouteParameters,
+    logits: &[f32],
+    bias: Option<&[f32]>,
+    given: Option<&[i32]>,
+) -> (Vec<i32>, Vec<f64>) {
     let logits: Vec<f64> = logits.iter().map(|z| f64::from(*z)).collect();
     let sum: f64 = logits.iter().map(|z| z.exp()).sum();
     let scores: Vec<f64> = logits
@@ -162,7 +167,8 @@ fn permute_is_stable_and_moves_scales_and_weights_with_rows() {
         let slots = tokens * top_k;
         let mapped = case % 2 == 1;
         let ids: Vec<i32> = (0..slots).map(|_| random.within(0, experts + 2) as i32 - 2).collect();
-        let map: Vec<i32> = (0..experts as i32).map(|id| if id % 3 == 0 { -1 } else { (id * 5) % experts as i32 }).collect();
+        let map: Vec<i32> =
+            (0..experts as i32).map(|id| if id % 3 == 0 { -1 } else { (id * 5) % experts as i32 }).collect();
         let bytes = [random.pick(&[48usize, 36, 33]), random.pick(&[0, 3, 4]), 4];
         let from: Vec<Vec<u8>> =
             bytes.iter().map(|bytes| (0..tokens * bytes).map(|_| random.next() as u8).collect()).collect();
@@ -201,10 +207,12 @@ fn permute_is_stable_and_moves_scales_and_weights_with_rows() {
         };
         let mut order: Vec<usize> = (0..slots).filter(|slot| expert(*slot).is_some()).collect();
         order.sort_by_key(|slot| expert(*slot));
-        let counts: Vec<i32> =
-            (0..experts).map(|e| order.iter().filter(|slot| expert(**slot) == Some(e)).count() as i32).collect();
-        let positions: Vec<i32> =
-            (0..slots).map(|slot| order.iter().position(|s| *s == slot).map_or(-1, |row| row as i32)).collect();
+        let counts: Vec<i32> = (0..experts)
+            .map(|e| order.iter().filter(|slot| expert(**slot) == Some(e)).count() as i32)
+            .collect();
+        let positions: Vec<i32> = (0..slots)
+            .map(|slot| order.iter().position(|s| *s == slot).map_or(-1, |row| row as i32))
+            .collect();
         let mut source: Vec<i32> = order.iter().map(|slot| *slot as i32).collect();
         source.resize(slots, -1);
         assert_eq!(device.read::<i32>(place.counts, experts), counts);

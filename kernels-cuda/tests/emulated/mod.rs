@@ -92,7 +92,11 @@ impl Device {
         result.unwrap_or_else(|error| panic!("{error}"));
         for buffer in self.buffers.values() {
             let (before, after) = (&buffer[..RED_ZONE], &buffer[buffer.len() - RED_ZONE..]);
-            assert!(before.iter().chain(after).all(|word| *word == RED), "{} wrote into a red zone", launch.kernel.name);
+            assert!(
+                before.iter().chain(after).all(|word| *word == RED),
+                "{} wrote into a red zone",
+                launch.kernel.name
+            );
         }
     }
 }
@@ -143,7 +147,7 @@ impl Random {
 
     /// Of magnitudes over `powers` powers of two, some of them zero.
     pub(crate) fn value(&mut self, powers: i32) -> f32 {
-        if self.next() % 16 == 0 {
+        if self.next().is_multiple_of(16) {
             return 0.0;
         }
         let exponent = self.within(0, powers as usize) as i32 - powers / 2;

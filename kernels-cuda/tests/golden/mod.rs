@@ -10,7 +10,8 @@ pub(crate) struct Golden(Vec<u8>);
 
 impl Golden {
     pub(crate) fn open(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../conformance/golden/{name}.safetensors"));
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../conformance/golden/{name}.safetensors"));
         Self(std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 

@@ -66,7 +66,11 @@ pub(crate) fn is_four_bits(format: u32) -> bool {
 
 /// Codes of a row, one a byte.
 pub(crate) fn unpack(format: u32, data: &[u8]) -> Vec<u8> {
-    if is_four_bits(format) { data.iter().flat_map(|byte| [byte & 15, byte >> 4]).collect() } else { data.to_vec() }
+    if is_four_bits(format) {
+        data.iter().flat_map(|byte| [byte & 15, byte >> 4]).collect()
+    } else {
+        data.to_vec()
+    }
 }
 
 /// A row's values; `factor` is NVFP4's.
@@ -131,9 +135,13 @@ pub(crate) fn quantize(format: u32, rule: u32, amax_floor: f32, row: &[f32]) -> 
         let amax = values.iter().fold(amax_floor, |amax, value| amax.max(value.abs()));
         let byte = if lost { 255 } else { scale_byte(format, rule, f64::from(amax)) };
         scales.push(byte);
-        codes.extend(values.iter().map(|value| {
-            if lost { 0 } else { nearest_code(format, f64::from(*value) / e8m0(byte)) }
-        }));
+        codes.extend(
+            values.iter().map(
+                |value| {
+                    if lost { 0 } else { nearest_code(format, f64::from(*value) / e8m0(byte)) }
+                },
+            ),
+        );
     }
     (codes, scales)
 }

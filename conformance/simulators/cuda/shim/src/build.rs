@@ -51,7 +51,14 @@ pub fn compile(
         .map(|(place, (source, instrument))| {
             let object = objects.join(format!("{place}.o"));
             let mut command = compiler.to_command();
-            command.args(["-std=c++17", "-ffp-contract=off", "-fvisibility=hidden", "-g1", "-Wall", "-Wextra"]);
+            command.args([
+                "-std=c++17",
+                "-ffp-contract=off",
+                "-fvisibility=hidden",
+                "-g1",
+                "-Wall",
+                "-Wextra",
+            ]);
             command.args(["-Wno-unknown-pragmas", "-Wno-tsan", "-U_FORTIFY_SOURCE"]);
             if checks == Checks::On {
                 command.arg("-DMXHAL_CHECKED");
