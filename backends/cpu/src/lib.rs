@@ -13,7 +13,8 @@
 //! | `stream` | streams and events |
 //! | `support` | what runs here, and with which properties |
 //! | `weights` | weights as they lie in memory |
-//! | `pool` | the threads, and how work is divided among them |
+//! | `pool` | how work is divided among threads |
+//! | `workers` | the threads |
 //! | `panel` | MXFP4 weights as kernels read them |
 //! | `packed` | activations as kernels read them |
 //! | `isa` | which instruction sets there are |
@@ -24,21 +25,22 @@
 //!
 //! # Time
 //!
-//! Work is done when the call that enqueues it returns: the calling thread waits while the backend's own threads (not
-//! those of rayon's global pool, which are the engine's) do it. So streams have nothing to wait for, events are points
-//! of time, and a failure is reported by the call itself.
+//! Work is done when the call that enqueues it returns: the calling thread does it, together with threads that are the
+//! backend's own. So streams have nothing to wait for, events are points of time, and a failure is reported by the call
+//! itself.
 //!
 //! # Memory
 //!
 //! Device memory is host memory, and an address is one of this process. What an engine allocated itself may be passed
-//! as it is, if it is aligned to the size of its elements. A run allocates no tensor memory: what it needs besides its
-//! tensors comes from the workspace.
+//! as it is, if it is aligned to the size of its elements. A run allocates nothing: what it needs besides its tensors
+//! comes from the workspace.
 //!
 //! # Numbers
 //!
-//! Products are sums in float32, in an order that depends on K (and the instruction set) alone. Hence the same bits from run to run, in whatever
-//! batch a row appears, and for any number of threads; all three are declared and tested. A sum and its bias are
-//! rounded to the output together, once. The functions of SwiGLU and routing are computed in float64.
+//! Products are sums in float32, in an order that depends on K alone (and on the instruction set). Hence the same bits
+//! from run to run, in whatever batch a row appears, and for any number of threads; all three are declared and tested. A
+//! sum and its bias are rounded to the output together, once. The functions of SwiGLU and routing are computed in
+//! float64.
 
 mod device;
 mod export;
@@ -53,6 +55,7 @@ mod stream;
 mod support;
 mod view;
 mod weights;
+mod workers;
 mod workspace;
 #[cfg(target_arch = "x86_64")]
 mod x86;

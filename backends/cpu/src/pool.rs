@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mxhal_core::{Error, Result, Status};
-use rayon::ThreadPool;
 
 use crate::view::{Output, RowMut};
+use crate::workers::Workers;
 use crate::workspace::{Plain, Workspace, room};
 
 /// Elements that a task should have at least: fewer cost more to hand out than to compute.
@@ -14,8 +14,8 @@ const TASK_ELEMENTS: usize = 1 << 14;
 /// The backend's own threads.
 pub(crate) struct Pool {
     threads: usize,
-    /// None for a single thread: that is the caller's.
-    workers: Option<ThreadPool>,
+    /// Besides the caller's thread; none if that is the only one.
+    workers: Option<Workers>,
 }
 
 impl Pool {
@@ -28,13 +28,9 @@ impl Pool {
         if threads == 1 {
             return Ok(Self { threads, workers: None });
         }
-        let workers = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("mxhal-cpu-{index}"))
-            .build()
-            .map_err(|error| {
-                Error::new(Status::Unavailable, format!("{threads} threads could not be started: {error}"))
-            })?;
+        let workers = Workers::start(threads - 1).map_err(|error| {
+            Error::new(Status::Unavailable, format!("{threads} threads could not be started: {error}"))
+        })?;
         Ok(Self { threads, workers: Some(workers) })
     }
 
@@ -56,9 +52,9 @@ impl Pool {
         let next = AtomicUsize::new(0);
         let parts = Parts { start: scratch.memory.as_mut_ptr(), each: scratch.each };
         assert!(scratch.memory.len() >= self.threads * parts.each, "scratch for each of the threads");
-        workers.broadcast(|context| {
+        workers.run(&|index| {
             // SAFETY: there are as many parts as threads, and each thread runs this closure once, with its own index.
-            let scratch = unsafe { parts.part(context.index()) };
+            let scratch = unsafe { parts.part(index) };
             loop {
                 let task = next.fetch_add(1, Ordering::Relaxed);
                 if task >= tasks {

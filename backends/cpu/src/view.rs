@@ -230,6 +230,19 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// Its values: where they lie if they are float32, else decoded to `scratch`, which has as many places.
+    pub(crate) fn values<'s>(&'s self, kernels: &RowKernels, scratch: &'s mut [f32]) -> &'s [f32] {
+        if self.format == Format::F32 {
+            // SAFETY: every pattern of bits is a value.
+            let (before, values, after) = unsafe { self.data.align_to::<f32>() };
+            if before.is_empty() && after.is_empty() {
+                return values;
+            }
+        }
+        self.decode(kernels, scratch);
+        scratch
+    }
+
     /// The elements of an I32 row.
     pub(crate) fn integers(&self) -> impl Iterator<Item = i32> + use<'a> {
         self.data.as_chunks().0.iter().map(|bytes| i32::from_ne_bytes(*bytes))
@@ -388,6 +401,19 @@ impl RowMut<'_> {
     /// Its elements, to be written as they lie there.
     pub(crate) fn data_mut(&mut self) -> &mut [u8] {
         self.data
+    }
+
+    /// Writes the values of another row, of any format; the scratch has a place for each.
+    pub(crate) fn convert(&mut self, kernels: &RowKernels, row: &Row<'_>, scratch: &mut [f32]) {
+        if self.format == Format::F32 {
+            // SAFETY: every pattern of bits is a value.
+            let (before, values, after) = unsafe { self.data.align_to_mut::<f32>() };
+            if before.is_empty() && after.is_empty() {
+                return row.decode(kernels, values);
+            }
+        }
+        row.decode(kernels, scratch);
+        self.round(kernels, scratch);
     }
 
     /// Rounds values to the row's format, which is `to`'s.

@@ -27,8 +27,7 @@ impl Execute for Dequantize {
         shared.pool.rows(x.rows(), 2 * self.k, [&mut y], &mut scratch, |values, row, [mut y]| {
             // Float32 holds every value exactly but those beyond its range, which are infinite in each output, and
             // those of NVFP4, which are defined through it. So this is the one rounding.
-            x.row(row).decode(&shared.kernels.rows, &mut values[..self.k]);
-            y.round(&shared.kernels.rows, &values[..self.k]);
+            y.convert(&shared.kernels.rows, &x.row(row), &mut values[..self.k]);
         });
         Ok(())
     }

@@ -27,8 +27,8 @@ impl Execute for Quantize {
         let mut scratch = Scratch::take(&shared.pool, &mut workspace, self.k)?;
         let (k, to) = (self.k, &self.to);
         shared.pool.rows(y.rows(), 8 * k, [&mut y], &mut scratch, |values, row, [mut y]| {
-            x.row(row).decode(&shared.kernels.rows, &mut values[..k]);
-            y.store(&shared.kernels.rows, &values[..k], to);
+            let row = x.row(row);
+            y.store(&shared.kernels.rows, row.values(&shared.kernels.rows, &mut values[..k]), to);
         });
         Ok(())
     }

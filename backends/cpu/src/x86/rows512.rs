@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use mxhal_core::format::{dequantize_row, e2m1, e4m3, e8m0, quantize_row};
-use mxhal_core::{Format, Quantization};
+use mxhal_core::{Format, Quantization, ScaleRule};
 
 use super::pack512::widened;
 use crate::kernel::Gate;
@@ -129,7 +129,15 @@ pub(super) fn round_bf16(values: &[f32], out: &mut [u8]) {
 /// `out` has two bytes for each value, and this machine has the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn round_bf16_unchecked(values: &[f32], out: *mut u8) {
-    for (i, values) in values.chunks(16).enumerate() {
+    let whole = values.as_chunks::<16>().0;
+    for (i, values) in whole.iter().enumerate() {
+        // SAFETY: as the caller says.
+        unsafe {
+            let bits = _mm512_loadu_si512(values.as_ptr().cast());
+            _mm256_storeu_si256(out.add(32 * i).cast(), _mm512_cvtepi32_epi16(rounded_to_bf16(bits)));
+        }
+    }
+    for (i, values) in values.chunks(16).enumerate().skip(whole.len()) {
         let mask = (u32::MAX >> (32 - values.len())) as u16;
         // SAFETY: as the caller says; what the mask excludes is not touched.
         unsafe {
@@ -186,6 +194,7 @@ unsafe fn blocks<const PARTS: usize, const BYTES: usize>(
     scales: &mut [u8],
     encode: impl Fn([__m512; 2], *mut u8),
 ) {
+    let rule = Rule::of(to);
     let values = x.chunks(32 * PARTS).zip(data.chunks_mut(BYTES * PARTS));
     for ((x, data), scale) in values.zip(scales) {
         let mut amax = _mm512_setzero_si512();
@@ -195,18 +204,55 @@ unsafe fn blocks<const PARTS: usize, const BYTES: usize>(
             amax = _mm512_max_epi32(amax, _mm512_and_si512(bits, _mm512_set1_epi32(0x7fff_ffff)));
         }
         let amax = f32::from_bits(_mm512_reduce_max_epi32(amax).cast_unsigned());
-        *scale = to.scale_byte(amax).unwrap_or(e8m0::NAN);
-        if *scale == e8m0::NAN {
+        let byte = rule.scale_byte(to, amax);
+        *scale = byte;
+        if byte == e8m0::NAN {
             data.fill(0);
             continue;
         }
-        let reciprocal = _mm512_set1_ps(e8m0::reciprocal(*scale));
+        let reciprocal = _mm512_set1_ps(e8m0::reciprocal(byte));
         for (x, data) in x.as_chunks::<32>().0.iter().zip(data.as_chunks_mut::<BYTES>().0) {
             // SAFETY: there are 32.
             let x = unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
             let scaled = [_mm512_mul_ps(x[0], reciprocal), _mm512_mul_ps(x[1], reciprocal)];
             encode(scaled, data.as_mut_ptr());
         }
+    }
+}
+
+/// [`Quantization::scale_byte`] for magnitudes that are neither tiny nor huge: an addition whose carry is the rule.
+struct Rule {
+    /// What is added to a magnitude's bits.
+    carry: u32,
+    emax: u32,
+    /// The bits of the magnitudes that this is for.
+    fast: std::ops::Range<u32>,
+}
+
+impl Rule {
+    fn of(to: &Quantization) -> Self {
+        let (max, emax, mantissa_bits) = match to.format {
+            Format::Mxfp4 => (e2m1::MAX, e2m1::EMAX, e2m1::MANTISSA_BITS),
+            Format::Mxint8 => (127.0 / 64.0, 0, 6),
+            _ => (e4m3::MAX, e4m3::EMAX, e4m3::MANTISSA_BITS),
+        };
+        let carry = match to.rule {
+            ScaleRule::Ceil => 0x7f_ffff - (max.to_bits() & 0x7f_ffff),
+            ScaleRule::Even => 1 << (22 - mantissa_bits),
+            _ => 0,
+        };
+        // From an exponent above every emax on, and from the floor on amax on; below one that could carry too far.
+        let least = to.amax_floor.to_bits().max(16 << 23);
+        Self { carry, emax: emax.cast_unsigned(), fast: least..(253 << 23) }
+    }
+
+    #[inline(always)]
+    fn scale_byte(&self, to: &Quantization, amax: f32) -> u8 {
+        let bits = amax.to_bits();
+        if self.fast.contains(&bits) {
+            return (((bits + self.carry) >> 23) - self.emax) as u8;
+        }
+        to.scale_byte(amax).unwrap_or(e8m0::NAN)
     }
 }
 
