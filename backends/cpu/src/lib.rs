@@ -45,9 +45,11 @@
 mod device;
 mod export;
 mod isa;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "what only kernels for panels use"))]
 mod kernel;
 mod memory;
 mod op;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "what only kernels for panels use"))]
 mod packed;
 mod panel;
 mod pool;

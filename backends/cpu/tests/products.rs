@@ -282,6 +282,32 @@ fn sums_without_rounding_have_every_bit_with_every_scale() {
 }
 
 #[test]
+fn a_long_sum_is_off_by_less_than_a_millionth() {
+    let mut random = Random::new();
+    let (m, n, k) = (4, 64, 4096);
+    for host in Host::each(2) {
+        for activation in [Format::Bf16, Format::Mxint8, Format::Mxfp8].map(Quantization::new) {
+            let a = Rows::of(&activation, &[m, k], &random.values(m * k));
+            let w = random.matrix(Format::Mxfp4, n, k);
+            let op = Matmul { input: activation.format, ..Matmul::mxfp4(m, n, k, activation) };
+            let (a_values, w_values) = (a.values(), w.values());
+            let y = Case { op, multiplied: Vec::new(), a, matrices: vec![w], bias: None }.run(&host).values();
+            let (mut error, mut norm) = (0.0, 0.0);
+            for (place, y) in y.iter().enumerate() {
+                let (a, w) = (&a_values[place / n * k..][..k], &w_values[place % n * k..][..k]);
+                let exact: f64 = a.iter().zip(w).map(|(a, w)| f64::from(*a) * f64::from(*w)).sum();
+                error += (f64::from(*y) - exact).powi(2);
+                norm += exact.powi(2);
+            }
+            let relative = (error / norm).sqrt();
+            let architecture = host.device.info().unwrap().architecture;
+            assert!(relative < 1e-6, "{architecture} {}: {relative:e}", activation.format);
+            println!("{architecture} {}: {relative:.1e}", activation.format);
+        }
+    }
+}
+
+#[test]
 fn a_nan_scale_reaches_the_sums_that_it_enters_and_no_others() {
     let mut random = Random::new();
     let (m, n, k) = (3, 40, 96);

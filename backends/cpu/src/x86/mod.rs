@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `avx2` | products of packed rows with panels; rows and panels are made by portable code |
 //! | `avx512` | products of packed rows with panels: one for each kind of numbers, over the same two loops |
+//! | `values` | products of float32, for what is not in panels or out of the ordinary |
 //! | `pack512` | panels and packed rows made |
 //! | `rows512` | rows converted |
 //!
@@ -16,6 +17,7 @@ mod pack512;
 mod rows512;
 #[cfg(test)]
 mod twins;
+mod values;
 
 use crate::isa::Isa;
 use crate::kernel::{Kernels, PanelKernels, RowKernels};
@@ -24,7 +26,7 @@ use crate::packed;
 /// The kernels for `isa`, over those that every machine runs; `None` where this machine lacks an instruction.
 pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
     match isa {
-        Isa::Avx512 if has_avx512() => Some(Kernels {
+        Isa::Avx512 if has_avx512() && is_x86_feature_detected!("avx2") => Some(Kernels {
             isa,
             pack_panel: pack512::pack_panel,
             panels: Some(PanelKernels { pack: pack512::pack, multiply: avx512::multiply }),
@@ -35,11 +37,13 @@ pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
                 activate: rows512::activate,
                 accumulate: rows512::accumulate,
             },
+            products: values::products,
             ..portable
         }),
         Isa::Avx2 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => Some(Kernels {
             isa,
             panels: Some(PanelKernels { pack: packed::pack, multiply: avx2::multiply }),
+            products: values::products,
             ..portable
         }),
         _ => None,

@@ -199,6 +199,24 @@ fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
 }
 
 #[test]
+fn products_of_values_have_the_same_bits() {
+    let mut random = Random::new();
+    let portable = Kernels::of(Isa::Portable).unwrap();
+    for kernels in all() {
+        for (rows, columns, k) in [(1, 1, 8), (5, 7, 40), (8, 32, 512)] {
+            let mut values = |count: usize| -> Vec<f32> { (0..count).map(|_| random.value()).collect() };
+            let (a, w) = (values(rows * k), values(columns * k));
+            let sums = |kernels: &Kernels| {
+                let mut sums = vec![f32::NAN; rows * columns];
+                (kernels.products)(k, &a, &w, &mut sums);
+                sums.iter().map(|v| if v.is_nan() { 1 } else { v.to_bits() }).collect::<Vec<_>>()
+            };
+            assert_eq!(sums(&kernels), sums(&portable), "{:?}", kernels.isa);
+        }
+    }
+}
+
+#[test]
 fn rows_are_quantized_and_decoded_to_the_same_bits() {
     let mut random = Random::new();
     let formats = [Format::Mxfp4, Format::Mxint8, Format::Mxfp8, Format::Mxfp8G128, Format::Nvfp4];
