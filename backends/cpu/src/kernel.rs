@@ -169,15 +169,8 @@ impl Kernels {
     }
 }
 
-/// See [`Kernels::products`].
+/// Two rows by two at a time, so that each value that is loaded is used twice.
 fn products(k: usize, a: &[f32], w: &[f32], sums: &mut [f32]) {
-    products_inlined(k, a, w, sums);
-}
-
-/// Two rows by two at a time, so that each value that is loaded is used twice. Inlined, it is compiled anew with the
-/// instructions of whoever calls it, and gives the same bits.
-#[inline(always)]
-pub(crate) fn products_inlined(k: usize, a: &[f32], w: &[f32], sums: &mut [f32]) {
     let columns = w.len() / k;
     for (a, sums) in a.chunks(2 * k).zip(sums.chunks_mut(2 * columns)) {
         for (pair, w) in w.chunks(2 * k).enumerate() {
