@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | `devices`, `conform`, `moe`, `quantize`, `dequantize`, `config`, `completions` | the commands |
+//! | `devices`, `conform`, `moe`, `quantize`, `dequantize`, `config`, `new_backend`, `completions` | the commands |
 //! | `selection` | which configuration, backend and device |
 //! | `row_operator` | rows of a file through an operator, a chunk at a time |
 //! | `terminal` | colour, progress, logs |
@@ -17,6 +17,7 @@ mod dequantize;
 mod devices;
 mod failure;
 mod moe;
+mod new_backend;
 mod quantize;
 mod row_operator;
 mod selection;
@@ -60,6 +61,7 @@ enum Command {
     Quantize(quantize::Quantize),
     Dequantize(dequantize::Dequantize),
     Config(config::Config),
+    NewBackend(new_backend::NewBackend),
     Completions(completions::Completions),
     /// A worker of `conform`, which starts it.
     #[command(hide = true)]
@@ -80,6 +82,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Quantize(command) => command.run(&selection, &terminal),
         Command::Dequantize(command) => command.run(&selection, &terminal),
         Command::Config(command) => command.run(&selection),
+        Command::NewBackend(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::ConformWorker => unreachable!("it was dealt with above"),
     };
