@@ -10,6 +10,7 @@
 //! | [`suite`] | the lists of questions: `abi`, `memory`, `exact`, `bounded`, `shapes`, `special`, `support`, `checkpoint` |
 //! | [`case`](mod@case) | one question, as data |
 //! | [`opcase`], [`mod@checkpoint`] | operators on generated data, golden checkpoints end to end |
+//! | [`check`] | the suite in a vendor's own tests, a function for each suite |
 //! | [`subject`] | a plugin with a device opened |
 //! | [`outcome`] | what came of a question |
 //! | [`profile`] | must-pass lists: Core, and what a backend may claim beyond it |
@@ -57,6 +58,7 @@
 )]
 
 pub mod case;
+pub mod check;
 pub mod checkpoint;
 pub mod opcase;
 pub mod oracle;

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use mxhal_conformance::check::{self, CheckError};
 use mxhal_conformance::report::{CaseReport, Report, Standing, State, StateKind, file, text};
 use mxhal_conformance::runner::{Event, RunError, RunOptions, Target, run};
+use mxhal_conformance::suite::SuiteKind;
 use mxhal_conformance::worker;
 use mxhal_ffi::loader::Policy;
 use regex::Regex;
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let tests: &[Test] = &[
         ("a_good_plugin_passes", a_good_plugin_passes),
         ("a_crash_costs_one_case", a_crash_costs_one_case),
+        ("a_checked_suite_survives_a_crash_and_names_it", a_checked_suite_survives_a_crash_and_names_it),
         ("an_exit_is_named", an_exit_is_named),
         ("last_words_are_kept_with_the_crash", last_words_are_kept_with_the_crash),
         ("a_hang_is_killed", a_hang_is_killed),
@@ -122,6 +125,16 @@ fn a_crash_costs_one_case(bench: &Bench) {
         summary.contains("SIGSEGV") && summary.ends_with("FAILED: 2 of 7 cases are wrong\n"),
         "{summary}"
     );
+}
+
+fn a_checked_suite_survives_a_crash_and_names_it(bench: &Bench) {
+    let summary = check::isolated(SuiteKind::Abi, &bench.options("none", "")).expect("nothing is wrong");
+    assert!(summary.passed > 0, "{summary:?}");
+    let error = check::isolated(SuiteKind::Abi, &bench.options("segv", "")).expect_err("it crashes");
+    let CheckError::Wrong(cases) = &error else { panic!("{error}") };
+    assert!(cases.iter().all(|case| case.suite == SuiteKind::Abi), "{error}");
+    assert!(cases.iter().any(|case| case.state.kind() == StateKind::Crash), "{error}");
+    assert!(error.to_string().contains("SIGSEGV"), "{error}");
 }
 
 fn an_exit_is_named(bench: &Bench) {
