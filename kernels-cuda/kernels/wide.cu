@@ -94,8 +94,8 @@ extern "C" __global__ void __launch_bounds__(128) product_wide(const __grid_cons
   uint64_t tile_row = uint64_t(tile.group) * ((p.n + 127) / 128) + column / 128;
   uint64_t w_scales_row = p.w_format == FORMAT_FP8_TILE128 ? tile_row : w_row;
   WideRow a = {p.a + a_row * p.a_stride, p.a_scales + a_row * p.a_scales_stride, p.a_format, false, p.a_stride % 16 == 0};
-  WideRow w = {p.w + w_row * p.w_stride, p.w_scales + w_scales_row * p.w_scales_stride, p.w_format, p.w_halves != 0,
-               p.w_stride % 16 == 0};
+  WideRow w = {p.w + w_row * p.w_stride, p.w_scales + w_scales_row * p.w_scales_stride, p.w_format,
+               p.w_format == FORMAT_MXFP4 && p.w_halves != 0, p.w_stride % 16 == 0};
 
   uint32_t warp_row = warp / 2 * 32, warp_column = warp % 2 * 32;
   float d[2][4][4] = {};

@@ -16,14 +16,14 @@ fn kernels() -> &'static Kernels {
     })
 }
 
-/// A buffer of 64 numbers, a multiple of 16 bytes in memory.
-#[repr(align(16))]
-struct Buffer([i32; 64]);
+/// A buffer of 64 numbers, a multiple of 16 bytes in memory, and after it room that is nobody's.
+#[repr(C, align(16))]
+struct Buffer([i32; 64], [i32; 64]);
 
 /// Runs with 64 numbers in and out, one block of so many threads per block.
 fn run(kernel: &str, threads: u32, seed: u64) -> Result<[i32; 64], Error> {
-    let from = Buffer(core::array::from_fn(|i| i as i32 + 1));
-    let mut to = Buffer([0; 64]);
+    let from = Buffer(core::array::from_fn(|i| i as i32 + 1), [0; 64]);
+    let mut to = Buffer([0; 64], [0; 64]);
     let (mut source, mut sink) = (from.0.as_ptr(), to.0.as_mut_ptr());
     kernels().announce(source.cast(), 256);
     kernels().announce(sink.cast(), 256);
