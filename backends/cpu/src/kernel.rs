@@ -41,11 +41,11 @@ pub(crate) struct Kernels {
 #[derive(Clone, Copy)]
 pub(crate) struct RowKernels {
     /// Format (BF16, or one that is quantized row by row), elements, scales, factor, values: as
-    /// [`dequantize_row`](mxhal_core::format::dequantize_row).
+    /// [`dequantize_row`].
     pub(crate) decode: fn(Format, &[u8], &[u8], f32, &mut [f32]),
     /// Rounds values to BF16: as [`bf16::from_f32`], two bytes each in this machine's order.
     pub(crate) round_bf16: fn(&[f32], &mut [u8]),
-    /// As [`quantize_row`](mxhal_core::format::quantize_row).
+    /// As [`quantize_row`].
     pub(crate) quantize: fn(&Quantization, &[f32], &mut [u8], &mut [u8]) -> f32,
     /// Gates, ups, values, equally many: computed in float64 and rounded once.
     pub(crate) activate: fn(&Gate, &[f32], &[f32], &mut [f32]),

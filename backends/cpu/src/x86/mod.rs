@@ -38,7 +38,6 @@ pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
                 accumulate: rows512::accumulate,
             },
             products: values::products,
-            ..portable
         }),
         Isa::Avx2 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => Some(Kernels {
             isa,
