@@ -1,0 +1,43 @@
+//! Dequantize: `aclnnAntiMxQuant`.
+
+use mxhal_cann::library::Operator;
+use mxhal_cann::safe::DataType;
+use mxhal_cann::safe::op::AntiMxQuant;
+use mxhal_core::op::Dequantize;
+use mxhal_core::{Format, Reason, Refusal, Result};
+
+use super::{Execute, Run};
+use crate::session::{Session, data_type};
+use crate::support::{Offer, refuse};
+
+impl Execute for Dequantize {
+    fn check(&self, offer: &Offer) -> Result<(), Refusal> {
+        if !matches!(self.from, Format::Mxfp4 | Format::Mxfp8) {
+            let text = format!("CANN dequantizes blocks of 32 of E2M1 and E4M3, and not {}", self.from);
+            return refuse(Reason::Format, text);
+        }
+        offer.needs(Operator::AntiMxQuant, &[1])
+    }
+
+    fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
+        let x = run.operand(0)?;
+        let y = session.output(run.operand(1)?)?;
+        let (rows, k, blocks) = (run.rows, self.k, self.from.row_scales(self.k));
+        // Rows are joined where their scales are not in pairs; see `quantize`.
+        let (rows, k, scales) = match (blocks % 2, rows % 2) {
+            (0, _) => (rows, k, x.scales),
+            (_, 0) => (rows / 2, 2 * k, x.scales),
+            _ => {
+                let all = rows * blocks;
+                let padded = session.scratch(all + 1)?;
+                session.clear(padded, all as u64 + 1)?;
+                session.copy(padded, x.scales, all as u64)?;
+                (1, rows * k, padded)
+            }
+        };
+        let x = session.tensor(data_type(self.from)?, &[rows, k], x.data)?;
+        let scales = session.tensor(DataType::Float8E8m0, &[rows, k.div_ceil(64), 2], scales)?;
+        let y = session.tensor(data_type(self.output)?, &[rows, k], y)?;
+        session.run(AntiMxQuant::new(&x, &scales, &y).prepare(session.context()))
+    }
+}

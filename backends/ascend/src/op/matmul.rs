@@ -1,0 +1,110 @@
+//! Matmul: `aclnnQuantMatmulV5`, and `aclnnWeightQuantBatchMatmulV3` for BF16 activations.
+
+use mxhal_cann::library::Operator;
+use mxhal_cann::safe::DataType;
+use mxhal_cann::safe::op::{QuantMatmul, WeightQuantBatchMatmul};
+use mxhal_core::op::Matmul;
+use mxhal_core::{Format, Reason, Refusal, Result};
+
+use super::{Execute, Operand, Run, quantize};
+use crate::session::{Session, data_type};
+use crate::support::{Offer, refuse};
+use crate::weights::Stored;
+
+impl Execute for Matmul {
+    fn check(&self, offer: &Offer) -> Result<(), Refusal> {
+        let stored = stored(self, 1, offer)?;
+        if stored == Stored::Fp4Columns {
+            if self.output != Format::Bf16 {
+                let text = format!(
+                    "with bf16 activations CANN's product is bf16, and the output is {}",
+                    self.output
+                );
+                return refuse(Reason::Format, text);
+            }
+            if self.bias {
+                let text = "with bf16 activations it is not documented which type of bias CANN adds";
+                return refuse(Reason::Attribute, text);
+            }
+            return offer.needs(Operator::WeightQuantBatchMatmul, &[2, 3]);
+        }
+        check_activations(self, offer)?;
+        if stored == Stored::Fp4Rows && self.activation.format == Format::Mxfp8 {
+            if self.output == Format::F32 {
+                let text =
+                    "E4M3 by E2M1 CANN gives bf16 and f16, and the output is f32 (option `w4a8` is `native`)";
+                return refuse(Reason::Format, text);
+            }
+            if self.bias {
+                let text = "E4M3 by E2M1 CANN adds a bias of the output's type, and the bias is f32 (option `w4a8` is \
+                            `native`)";
+                return refuse(Reason::Attribute, text);
+            }
+        }
+        offer.needs(Operator::QuantMatmul, &[5])
+    }
+
+    fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
+        let weights = run.weights()?;
+        let (m, n, k) = (run.rows, self.n, self.k);
+        let y = session.output(run.operand(2)?)?;
+        let y = session.tensor(data_type(self.output)?, &[m, n], y)?;
+        if weights.stored == Stored::Fp4Columns {
+            let a = session.input(run.operand(0)?)?;
+            let a = session.tensor(DataType::Bf16, &[m, k], a)?;
+            let w = session.tensor(DataType::Float4E2m1, &[k, n], weights.data)?;
+            let scales = session.tensor(DataType::Float8E8m0, &[k.div_ceil(32), n], weights.scales)?;
+            return session.run(WeightQuantBatchMatmul::new(&a, &w, &scales, &y).prepare(session.context()));
+        }
+        let (a, a_scales) = activations(self, session, run.operand(0)?, m)?;
+        let a = session.tensor(data_type(self.activation.format)?, &[m, k], a)?;
+        let a_scales = session.tensor(DataType::Float8E8m0, &[m, k.div_ceil(64), 2], a_scales)?;
+        let w = session.tensor(weights.stored.data_type(), &[n, k], weights.data)?;
+        let w_scales = session.tensor(DataType::Float8E8m0, &[n, k.div_ceil(64), 2], weights.scales)?;
+        let bias =
+            run.optional(1).map(|bias| session.tensor(DataType::Float, &[n], bias.data)).transpose()?;
+        let mut product = QuantMatmul::new(&a, &a_scales, &w, &w_scales, &y);
+        product.bias = bias.as_ref();
+        session.run(product.prepare(session.context()))
+    }
+}
+
+/// How the weights of a product lie.
+pub(super) fn stored(each: &Matmul, groups: usize, offer: &Offer) -> Result<Stored, Refusal> {
+    Stored::of(each.weight, each.activation.format, (groups, each.n), &offer.options)
+}
+
+/// Refuses activations that CANN cannot make or take.
+pub(super) fn check_activations(each: &Matmul, offer: &Offer) -> Result<(), Refusal> {
+    if each.input != each.activation.format {
+        return quantize::check(offer, each.input, &each.activation);
+    }
+    if !each.k.is_multiple_of(64) {
+        return refuse(
+            Reason::Shape,
+            format!(
+                "k is {}: CANN takes the scales of a row in pairs, one for 64 columns, and scales that arrive without \
+                 gaps cannot be spread; pass bf16 activations",
+                each.k
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// Activations and their scales in pairs: quantized into scratch, or as they arrive.
+pub(super) fn activations(
+    each: &Matmul,
+    session: &mut Session<'_>,
+    a: &Operand,
+    m: usize,
+) -> Result<(u64, u64)> {
+    if each.input == each.activation.format {
+        return Ok((a.data, a.scales));
+    }
+    let x = session.input(a)?;
+    let elements = session.scratch(m * each.activation.format.row_bytes(each.k))?;
+    let scales = session.scratch(2 * m * each.k.div_ceil(64))?;
+    quantize::paired(session, (x, each.input), (m, each.k), &each.activation, (elements, scales))?;
+    Ok((elements, scales))
+}

@@ -1,0 +1,123 @@
+//! What `config.toml` may say.
+
+use std::path::PathBuf;
+
+use mxhal_core::{Error, Result};
+
+/// `[backend.options]` of `config.toml`.
+///
+/// | key | value | default |
+/// | --- | --- | --- |
+/// | `cann_path` | the folder of the CANN installation, with `lib64` in it; the only one that is looked at | `ASCEND_HOME_PATH`, then the usual places |
+/// | `w4a8` | how MXFP4 weights lie for MXFP8 activations: `expand`, as E4M3 (two times the memory; all outputs, biases and groups), or `native`, as E2M1 (single products to BF16 and F16 without a bias) | `expand` |
+/// | `skipped_ids` | what is known of expert ids: `possible`, some may be -1, and permute is refused because no operator of CANN takes them; or `never`, whoever calls permute promises that each is an expert's | `possible` |
+/// | `strided_rows` | what becomes of plain tensors whose rows lie apart: `copy`, row by row through the workspace, which plans then ask for; or `refuse`, when a plan is run | `copy` |
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// `cann_path`.
+    pub cann_path: Option<PathBuf>,
+    /// `w4a8`.
+    pub w4a8: W4a8,
+    /// Whether `skipped_ids` is `never`.
+    pub ids_are_never_skipped: bool,
+    /// Whether `strided_rows` is `refuse`.
+    pub refuses_strided_rows: bool,
+}
+
+/// How MXFP4 weights lie for MXFP8 activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum W4a8 {
+    /// As E4M3, which holds each E2M1 number exactly: what CANN's products take with every output, bias and group.
+    #[default]
+    Expand,
+    /// As E2M1.
+    Native,
+}
+
+impl Options {
+    /// The keys.
+    pub const KEYS: [&str; 4] = ["cann_path", "w4a8", "skipped_ids", "strided_rows"];
+
+    /// Reads keys and values.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::InvalidArgument`](mxhal_core::Status::InvalidArgument) for a key or a value that is none of the table's.
+    pub fn parse(pairs: &[(String, String)]) -> Result<Self> {
+        let mut options = Self::default();
+        for (key, value) in pairs {
+            match key.as_str() {
+                "cann_path" if value.is_empty() => {
+                    return Err(Error::invalid("option `cann_path` is empty; it is a folder, or left out"));
+                }
+                "cann_path" => options.cann_path = Some(PathBuf::from(value)),
+                "w4a8" => {
+                    options.w4a8 = one_of(key, value, [("expand", W4a8::Expand), ("native", W4a8::Native)])?;
+                }
+                "skipped_ids" => {
+                    options.ids_are_never_skipped =
+                        one_of(key, value, [("possible", false), ("never", true)])?;
+                }
+                "strided_rows" => {
+                    options.refuses_strided_rows = one_of(key, value, [("copy", false), ("refuse", true)])?;
+                }
+                _ => {
+                    return Err(Error::invalid(format!(
+                        "`{key}` is not an option of the Ascend backend; its options are `{}`",
+                        Self::KEYS.join("`, `")
+                    )));
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn one_of<T: Copy>(key: &str, value: &str, words: [(&str, T); 2]) -> Result<T> {
+    let found = words.iter().find(|(word, _)| *word == value.trim());
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let [(one, _), (other, _)] = words;
+        Error::invalid(format!("option `{key}` is `{value}`; it is `{one}` or `{other}`"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(pairs: &[(&str, &str)]) -> Result<Options> {
+        let pairs: Vec<_> =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Options::parse(&pairs)
+    }
+
+    #[test]
+    fn each_option_is_read() {
+        let options = parse(&[
+            ("cann_path", "/opt/cann"),
+            ("w4a8", "native"),
+            ("skipped_ids", "never"),
+            ("strided_rows", "refuse"),
+        ])
+        .unwrap();
+        assert_eq!(options.cann_path.as_deref(), Some(std::path::Path::new("/opt/cann")));
+        assert_eq!(options.w4a8, W4a8::Native);
+        assert!(options.ids_are_never_skipped && options.refuses_strided_rows);
+        assert_eq!(parse(&[]).unwrap(), Options::default());
+    }
+
+    #[test]
+    fn what_is_no_option_is_named_with_those_that_are() {
+        for (key, value, wanted) in [
+            ("cann", "/opt/cann", "`cann_path`"),
+            ("cann_path", "", "a folder"),
+            ("w4a8", "fast", "`expand` or `native`"),
+            ("skipped_ids", "", "`possible` or `never`"),
+            ("strided_rows", "yes", "`copy` or `refuse`"),
+        ] {
+            let error = parse(&[(key, value)]).unwrap_err();
+            assert!(error.message().contains(wanted) && error.message().contains(key), "{error}");
+        }
+    }
+}
