@@ -15,6 +15,10 @@ pub(crate) enum Constant {
     Count(usize),
     /// FLOAT: so many ones.
     Ones(usize),
+    /// INT32: so many zeros.
+    Zeros(usize),
+    /// E4M3: so many ones.
+    Fp8Ones(usize),
     /// INT32, twice so many: where the words of `[low words, high words]` go among 64-bit numbers.
     Interleave(usize),
     /// INT32, twice so many: the inverse.
@@ -29,6 +33,8 @@ impl Constant {
         match self {
             Self::Count(count) => integers(count, &|index| index),
             Self::Ones(count) => 1.0_f32.to_le_bytes().repeat(count),
+            Self::Zeros(count) => vec![0; 4 * count],
+            Self::Fp8Ones(count) => vec![0x38; count],
             Self::Interleave(count) => {
                 integers(2 * count, &|word| if word < count { 2 * word } else { 2 * (word - count) + 1 })
             }

@@ -119,7 +119,8 @@ impl<'a> Session<'a> {
             return Ok(operand.data);
         }
         let dense = self.scratch(operand.dense_bytes())?;
-        self.copy_rows((dense, operand.row_bytes()), (operand.data, operand.stride_bytes()), operand)?;
+        let (width, pitch) = (operand.row_bytes(), operand.stride_bytes());
+        self.copy_rows((dense, width), (operand.data, pitch), operand.rows, width)?;
         Ok(dense)
     }
 
@@ -136,18 +137,24 @@ impl<'a> Session<'a> {
     /// Copies outputs with gaps to where they belong.
     pub(crate) fn finish(&mut self) -> Result<()> {
         for (operand, dense) in std::mem::take(&mut self.gathered) {
-            self.copy_rows((operand.data, operand.stride_bytes()), (dense, operand.row_bytes()), &operand)?;
+            let (width, pitch) = (operand.row_bytes(), operand.stride_bytes());
+            self.copy_rows((operand.data, pitch), (dense, width), operand.rows, width)?;
         }
         Ok(())
     }
 
-    /// CANN's two-dimensional copies are between host and device only, so each row is one of its own.
-    fn copy_rows(&self, to: (u64, u64), from: (u64, u64), operand: &Operand) -> Result<()> {
+    /// Copies rows of `width` bytes between addresses, each with the bytes from one row to the next.
+    ///
+    /// CANN's two-dimensional copies are between host and device only, so each row is a copy of its own.
+    pub(crate) fn copy_rows(&self, to: (u64, u64), from: (u64, u64), rows: usize, width: u64) -> Result<()> {
         if let Mode::Measure = self.mode {
             return Ok(());
         }
-        for row in 0..operand.rows as u64 {
-            self.copy(to.0 + row * to.1, from.0 + row * from.1, operand.row_bytes())?;
+        if to.1 == width && from.1 == width {
+            return self.copy(to.0, from.0, rows as u64 * width);
+        }
+        for row in 0..rows as u64 {
+            self.copy(to.0 + row * to.1, from.0 + row * from.1, width)?;
         }
         Ok(())
     }

@@ -112,8 +112,13 @@ pub(crate) mod tests {
         let offer = offer(Options::default(), &[]);
         let mxfp4 = Quantization::new(Format::Mxfp4);
         assert_eq!(refusal(&offer, quantize(mxfp4.with_rule(ScaleRule::Floor))), None);
-        assert_refused(&offer, quantize(mxfp4), Reason::Attribute, "ceil");
-        assert_refused(&offer, quantize(mxfp4.with_rule(ScaleRule::Even)), Reason::Attribute, "even");
+        assert_eq!(refusal(&offer, quantize(mxfp4)), None);
+        assert_eq!(refusal(&offer, quantize(mxfp4.with_rule(ScaleRule::Even))), None);
+        let mxfp8 = Quantization::new(Format::Mxfp8);
+        assert_refused(&offer, quantize(mxfp8.with_rule(ScaleRule::Even)), Reason::Attribute, "even");
+        let first =
+            self::offer(Options::default(), &[(Operator::DynamicMxQuant, 2), (Operator::DynamicMxQuant, 3)]);
+        assert_refused(&first, quantize(mxfp4), Reason::Library, "V2 or V3");
         for rule in [ScaleRule::Floor, ScaleRule::Ceil] {
             assert_eq!(refusal(&offer, quantize(Quantization::new(Format::Mxfp8).with_rule(rule))), None);
         }
@@ -141,21 +146,24 @@ pub(crate) mod tests {
         let offered = offer(Options::default(), &[]);
         let mxfp4 = Quantization::new(Format::Mxfp4).with_rule(ScaleRule::Floor);
         let mxfp8 = Quantization::new(Format::Mxfp8);
-        for activation in [mxfp4, mxfp8] {
+        for activation in [mxfp4, mxfp8, Quantization::deepseek()] {
             let each = Matmul { bias: true, ..Matmul::mxfp4(8, 64, 96, activation) };
             assert_eq!(refusal(&offered, each), None);
             assert_eq!(refusal(&offered, GroupedMatmul { each, groups: 4 }), None);
             let arrived = Matmul { input: activation.format, ..each };
-            assert_refused(&offered, arrived, Reason::Shape, "pairs");
-            assert_eq!(refusal(&offered, Matmul { k: 128, ..arrived }), None);
+            assert_eq!(refusal(&offered, arrived), None);
         }
         let bf16 = Matmul::mxfp4(8, 64, 96, Quantization::none());
         assert_refused(&offered, bf16, Reason::Format, "bf16");
         assert_eq!(refusal(&offered, Matmul { output: Format::Bf16, ..bf16 }), None);
         assert_refused(&offered, Matmul { output: Format::Bf16, n: 63, ..bf16 }, Reason::Shape, "odd");
         assert_refused(&offered, GroupedMatmul { each: bf16, groups: 4 }, Reason::Format, "group");
-        let deepseek = Matmul::mxfp4(8, 64, 128, Quantization::deepseek());
-        assert_refused(&offered, deepseek, Reason::Format, "mxfp8-g128");
+        let deepseek = Matmul::mxfp4(8, 64, 96, Quantization::deepseek());
+        assert_eq!(refusal(&offered, deepseek), None);
+        let without = offer(Options::default(), &[(Operator::AntiMxQuant, 1)]);
+        assert_refused(&without, deepseek, Reason::Library, "AntiMxQuant");
+        let integers = Matmul::mxfp4(8, 64, 96, Quantization::new(Format::Mxint8));
+        assert_refused(&offered, integers, Reason::Format, "mxint8");
     }
 
     #[test]
@@ -220,9 +228,10 @@ pub(crate) mod tests {
         assert_refused(&offer(Options::default(), &[]), permute, Reason::Attribute, "skipped_ids");
         let promised = offer(Options { ids_are_never_skipped: true, ..Options::default() }, &[]);
         assert_eq!(refusal(&promised, permute), None);
-        assert_refused(&promised, Permute { columns: 96, ..permute }, Reason::Shape, "pairs");
+        assert_refused(&promised, Permute { columns: 96, ..permute }, Reason::Shape, "odd");
+        assert_eq!(refusal(&promised, Permute { format: Format::Mxfp8, ..permute }), None);
         assert_refused(&promised, Permute { mapped: Some(9), ..permute }, Reason::Attribute, "map");
-        assert_refused(&promised, Permute { format: Format::Mxfp8, ..permute }, Reason::Format, "mxfp8");
+        assert_refused(&promised, Permute { format: Format::Nvfp4, ..permute }, Reason::Format, "nvfp4");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! | weights | activations | elements | scales |
 //! | --- | --- | --- | --- |
 //! | MXFP4 | MXFP4 | E2M1 `[groups, n, k]`, the canonical bytes | `[groups, n, ceil(k/64), 2]` |
-//! | MXFP4 | MXFP8 | the same numbers in E4M3 (or as above with option `w4a8 = "native"`) | the same |
-//! | MXFP8, MXFP8-G128, FP8 tiles | MXFP8 | E4M3 `[groups, n, k]`, the canonical bytes | the same, each scale for every 32 that it is for |
+//! | MXFP4 | MXFP8, MXFP8-G128 | the same numbers in E4M3 (or as above with option `w4a8 = "native"`) | the same |
+//! | MXFP8, MXFP8-G128, FP8 tiles | MXFP8, MXFP8-G128 | E4M3 `[groups, n, k]`, the canonical bytes | the same, each scale for every 32 that it is for |
 //! | MXFP4 | BF16 | E2M1 `[k, n]`, transposed | `[k/32, n]`, transposed |
 //!
 //! Scales in pairs are the canonical bytes where k/32 is even; else each row has a byte of 0 at its end, beside which
@@ -44,11 +44,13 @@ impl Stored {
     ) -> Result<Self, Refusal> {
         match (format, activation) {
             (Format::Mxfp4, Format::Mxfp4) => Ok(Self::Fp4Rows),
-            (Format::Mxfp4, Format::Mxfp8) => Ok(match options.w4a8 {
+            (Format::Mxfp4, Format::Mxfp8 | Format::Mxfp8G128) => Ok(match options.w4a8 {
                 W4a8::Expand => Self::Fp8Rows,
                 W4a8::Native => Self::Fp4Rows,
             }),
-            (Format::Mxfp8 | Format::Mxfp8G128 | Format::Fp8Tile128, Format::Mxfp8) => Ok(Self::Fp8Rows),
+            (Format::Mxfp8 | Format::Mxfp8G128 | Format::Fp8Tile128, Format::Mxfp8 | Format::Mxfp8G128) => {
+                Ok(Self::Fp8Rows)
+            }
             (Format::Mxfp4, Format::Bf16) if groups > 1 => refuse(
                 Reason::Format,
                 format!(

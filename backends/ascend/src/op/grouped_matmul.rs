@@ -25,7 +25,7 @@ impl Execute for GroupedMatmul {
             return refuse(Reason::Format, text);
         }
         let stored = stored(each, *groups, offer)?;
-        if stored == Stored::Fp4Rows && each.activation.format == Format::Mxfp8 {
+        if stored == Stored::Fp4Rows && each.activation.format != Format::Mxfp4 {
             let text = "CANN multiplies groups E4M3 by E4M3 or E2M1 by E2M1, and option `w4a8` is `native`";
             return refuse(Reason::Format, text);
         }

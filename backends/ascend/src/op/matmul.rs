@@ -6,7 +6,7 @@ use mxhal_cann::safe::op::{QuantMatmul, WeightQuantBatchMatmul};
 use mxhal_core::op::Matmul;
 use mxhal_core::{Format, Reason, Refusal, Result};
 
-use super::{Execute, Operand, Run, quantize};
+use super::{Execute, Operand, Run, quantize, scales};
 use crate::session::{Session, data_type};
 use crate::support::{Offer, refuse};
 use crate::weights::Stored;
@@ -29,7 +29,7 @@ impl Execute for Matmul {
             return offer.needs(Operator::WeightQuantBatchMatmul, &[2, 3]);
         }
         check_activations(self, offer)?;
-        if stored == Stored::Fp4Rows && self.activation.format == Format::Mxfp8 {
+        if stored == Stored::Fp4Rows && self.activation.format != Format::Mxfp4 {
             if self.output == Format::F32 {
                 let text =
                     "E4M3 by E2M1 CANN gives bf16 and f16, and the output is f32 (option `w4a8` is `native`)";
@@ -77,19 +77,12 @@ pub(super) fn stored(each: &Matmul, groups: usize, offer: &Offer) -> Result<Stor
 /// Refuses activations that CANN cannot make or take.
 pub(super) fn check_activations(each: &Matmul, offer: &Offer) -> Result<(), Refusal> {
     if each.input != each.activation.format {
-        return quantize::check(offer, each.input, &each.activation);
+        quantize::check(offer, each.input, &each.activation)?;
     }
-    if !each.k.is_multiple_of(64) {
-        return refuse(
-            Reason::Shape,
-            format!(
-                "k is {}: CANN takes the scales of a row in pairs, one for 64 columns, and scales that arrive without \
-                 gaps cannot be spread; pass bf16 activations",
-                each.k
-            ),
-        );
+    match each.activation.format {
+        Format::Mxfp8G128 => scales::check(offer),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Activations and their scales in pairs: quantized into scratch, or as they arrive.
@@ -99,12 +92,29 @@ pub(super) fn activations(
     a: &Operand,
     m: usize,
 ) -> Result<(u64, u64)> {
-    if each.input == each.activation.format {
+    let Matmul { k, activation, .. } = *each;
+    let (canonical, pairs) = (activation.format.row_scales(k), 2 * k.div_ceil(64));
+    let is_g128 = activation.format == Format::Mxfp8G128;
+    if each.input != activation.format {
+        let x = session.input(a)?;
+        let elements = session.scratch(m * activation.format.row_bytes(k))?;
+        let each_row = canonical.next_multiple_of(2);
+        let scales = session.scratch(m * each_row)?;
+        quantize::paired(session, (x, each.input), (m, k), &activation, (elements, scales))?;
+        return match is_g128 {
+            true => Ok((elements, scales::per_32(session, (scales, each_row), m, k, each.m)?)),
+            false => Ok((elements, scales)),
+        };
+    }
+    if is_g128 {
+        return Ok((a.data, scales::per_32(session, (a.scales, canonical), m, k, each.m)?));
+    }
+    if canonical == pairs {
         return Ok((a.data, a.scales));
     }
-    let x = session.input(a)?;
-    let elements = session.scratch(m * each.activation.format.row_bytes(each.k))?;
-    let scales = session.scratch(2 * m * each.k.div_ceil(64))?;
-    quantize::paired(session, (x, each.input), (m, each.k), &each.activation, (elements, scales))?;
-    Ok((elements, scales))
+    // The scales of each row are brought to pairs, a zero at their end.
+    let scales = session.scratch(m * pairs)?;
+    session.clear(scales, (m * pairs) as u64)?;
+    session.copy_rows((scales, pairs as u64), (a.scales, canonical as u64), m, canonical as u64)?;
+    Ok((a.data, scales))
 }

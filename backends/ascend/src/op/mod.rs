@@ -7,6 +7,7 @@ mod matmul;
 mod permute;
 mod quantize;
 mod route;
+mod scales;
 mod swiglu;
 
 use std::sync::Arc;

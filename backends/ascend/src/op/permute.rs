@@ -1,8 +1,8 @@
-//! Permute: `aclnnMoeInitRoutingV3`, twice.
+//! Permute: `aclnnMoeInitRoutingV3`, once for the rows, once for the weights, and once for scales.
 
 use mxhal_cann::library::Operator;
+use mxhal_cann::safe::DataType;
 use mxhal_cann::safe::op::MoeInitRouting;
-use mxhal_cann::safe::{DataType, TensorView};
 use mxhal_core::op::Permute;
 use mxhal_core::{Format, Reason, Refusal, Result};
 
@@ -24,12 +24,17 @@ impl Execute for Permute {
         if self.mapped.is_some() {
             return refuse(Reason::Attribute, "CANN translates ids by no expert map");
         }
-        if self.format.is_block_scaled() && self.format != Format::Mxfp4 {
-            let text = format!("CANN moves rows of mxfp4 with their scales, and not of {}", self.format);
-            return refuse(Reason::Format, text);
+        if self.format == Format::Nvfp4 {
+            return refuse(
+                Reason::Format,
+                "rows of nvfp4 have factors that may be one for all rows, which cannot be moved",
+            );
         }
-        if self.format == Format::Mxfp4 && !self.columns.is_multiple_of(64) {
-            let text = format!("columns is {}: CANN moves scales in pairs, one for 64 columns", self.columns);
+        if !self.format.row_scales(self.columns).is_multiple_of(2) {
+            let text = format!(
+                "columns is {}: scales are moved as words of two bytes, and {} has an odd number of them a row",
+                self.columns, self.format
+            );
             return refuse(Reason::Shape, text);
         }
         if self.experts > MAX_EXPERTS {
@@ -40,11 +45,25 @@ impl Execute for Permute {
     }
 
     fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
+        let (tokens, slots) = (run.rows, run.rows * self.top_k);
         let ids = session.input(run.operand(1)?)?;
         let counts = session.scratch(8 * self.experts)?;
-        let places = Places { ids, counts, slots: run.rows * self.top_k };
-        move_rows(self, session, run, &places)?;
-        move_weights(self, session, run, &places)?;
+        let by_token = Places { ids, tokens, top_k: self.top_k, experts: self.experts, counts };
+        enqueue_rows(self, session, run, &by_token)?;
+
+        // Slots are tokens with one expert here: their weights move, and it is said from where. Without weights the ids
+        // are moved, into scratch.
+        let by_slot = Places { tokens: slots, top_k: 1, ..by_token };
+        let weights = match run.optional(2) {
+            Some(weights) => session.input(weights)?,
+            None => ids,
+        };
+        let moved = match run.optional(5) {
+            Some(moved) => session.output(moved)?,
+            None => session.scratch(4 * slots)?,
+        };
+        let source = Index::Source(run.operand(7)?.data);
+        by_slot.enqueue(session, (DataType::Float, 1), (weights, moved), source)?;
         integers::narrow(session, counts, run.operand(6)?.data, self.experts)
     }
 
@@ -53,59 +72,69 @@ impl Execute for Permute {
     }
 }
 
-/// What both calls have in common.
+/// Rows, and where each slot's went.
+fn enqueue_rows(op: &Permute, session: &mut Session<'_>, run: &Run<'_>, places: &Places) -> Result<()> {
+    let (x, rows) = (run.operand(0)?, run.operand(4)?);
+    let positions = session.output(run.operand(8)?)?;
+    if op.format.is_plain_float() {
+        let moved = (session.input(x)?, session.output(rows)?);
+        return places.enqueue(
+            session,
+            (data_type(op.format)?, op.columns),
+            moved,
+            Index::Positions(positions),
+        );
+    }
+    // Rows are copied as they are, so that any two bytes pass for a number.
+    let (elements, scales) = (op.format.row_bytes(op.columns), op.format.row_scales(op.columns));
+    let unused = Index::Positions(session.scratch(4 * places.slots())?);
+    places.enqueue(session, (DataType::Bf16, scales / 2), (x.scales, rows.scales), unused)?;
+    places.enqueue(session, (DataType::Bf16, elements / 2), (x.data, rows.data), Index::Positions(positions))
+}
+
+/// Which tokens go to which experts.
+#[derive(Clone, Copy)]
 struct Places {
     ids: u64,
-    /// INT64, which both write.
+    tokens: usize,
+    top_k: usize,
+    experts: usize,
+    /// INT64, in scratch.
     counts: u64,
-    slots: usize,
 }
 
-/// The rows, and where each slot's went.
-fn move_rows(op: &Permute, session: &mut Session<'_>, run: &Run<'_>, places: &Places) -> Result<()> {
-    let (x, rows) = (run.operand(0)?, run.operand(4)?);
-    let (pairs, element) = (op.columns.div_ceil(64), data_type(op.format)?);
-    let scales = match op.format.is_block_scaled() {
-        true => Some((
-            session.tensor(DataType::Float8E8m0, &[run.rows, pairs, 2], x.scales)?,
-            session.tensor(DataType::Float8E8m0, &[places.slots, pairs, 2], rows.scales)?,
-        )),
-        false => None,
-    };
-    let (x, rows) = (session.input(x)?, session.output(rows)?);
-    let x = session.tensor(element, &[run.rows, op.columns], x)?;
-    let rows = session.tensor(element, &[places.slots, op.columns], rows)?;
-    let ids = session.tensor(DataType::Int32, &[run.rows, op.top_k], places.ids)?;
-    let positions = session.output(run.operand(8)?)?;
-    let positions = session.tensor(DataType::Int32, &[places.slots], positions)?;
-    let counts = session.tensor(DataType::Int64, &[op.experts], places.counts)?;
-    let mut routing = MoeInitRouting::new(&x, &ids, op.experts as i64, &rows, &positions, &counts);
-    routing.scale = scales.as_ref().map(|(from, _)| from);
-    routing.expanded_scale = scales.as_ref().map(|(_, to)| to);
-    session.run(routing.prepare(session.context()))
+/// What is said of the move, I32 for each slot.
+enum Index {
+    /// The row that each slot went to.
+    Positions(u64),
+    /// The slot that each row came from.
+    Source(u64),
 }
 
-/// The weights, and which slot each row came from: slots are tokens with one expert here. Without weights the ids
-/// are moved, into scratch.
-fn move_weights(op: &Permute, session: &mut Session<'_>, run: &Run<'_>, places: &Places) -> Result<()> {
-    let slots = places.slots;
-    let weights = match run.optional(2) {
-        Some(weights) => session.input(weights)?,
-        None => places.ids,
-    };
-    let moved = match run.optional(5) {
-        Some(moved) => session.output(moved)?,
-        None => session.scratch(4 * slots)?,
-    };
-    let one_each = |session: &Session<'_>, data_type, address| -> Result<TensorView> {
-        session.tensor(data_type, &[slots, 1], address)
-    };
-    let weights = one_each(session, DataType::Float, weights)?;
-    let moved = one_each(session, DataType::Float, moved)?;
-    let ids = one_each(session, DataType::Int32, places.ids)?;
-    let source = session.tensor(DataType::Int32, &[slots], run.operand(7)?.data)?;
-    let counts = session.tensor(DataType::Int64, &[op.experts], places.counts)?;
-    let mut routing = MoeInitRouting::new(&weights, &ids, op.experts as i64, &moved, &source, &counts);
-    routing.row_type = 1;
-    session.run(routing.prepare(session.context()))
+impl Places {
+    fn slots(&self) -> usize {
+        self.tokens * self.top_k
+    }
+
+    /// Copies each token's row once for each of its experts, in order of expert.
+    fn enqueue(
+        &self,
+        session: &mut Session<'_>,
+        (element, columns): (DataType, usize),
+        (from, to): (u64, u64),
+        index: Index,
+    ) -> Result<()> {
+        let (row_type, index) = match index {
+            Index::Positions(address) => (0, address),
+            Index::Source(address) => (1, address),
+        };
+        let x = session.tensor(element, &[self.tokens, columns], from)?;
+        let ids = session.tensor(DataType::Int32, &[self.tokens, self.top_k], self.ids)?;
+        let rows = session.tensor(element, &[self.slots(), columns], to)?;
+        let index = session.tensor(DataType::Int32, &[self.slots()], index)?;
+        let counts = session.tensor(DataType::Int64, &[self.experts], self.counts)?;
+        let mut routing = MoeInitRouting::new(&x, &ids, self.experts as i64, &rows, &index, &counts);
+        routing.row_type = row_type;
+        session.run(routing.prepare(session.context()))
+    }
 }

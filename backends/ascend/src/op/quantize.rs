@@ -12,20 +12,7 @@ use crate::support::{Offer, refuse};
 
 impl Execute for Quantize {
     fn check(&self, offer: &Offer) -> Result<(), Refusal> {
-        check(offer, self.input, &self.to)?;
-        let Some(block) = self.to.format.blocks() else { return Ok(()) };
-        let blocks = self.k.div_ceil(block.columns);
-        if blocks % 2 == 1 && !self.k.is_multiple_of(block.columns) {
-            return refuse(
-                Reason::Shape,
-                format!(
-                    "k is {}: CANN writes the scales of a row in pairs, {} has {blocks} a row, and rows that end within a \
-                     block cannot be joined",
-                    self.k, self.to.format
-                ),
-            );
-        }
-        Ok(())
+        check(offer, self.input, &self.to)
     }
 
     fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
@@ -37,44 +24,30 @@ impl Execute for Quantize {
 
 /// Refuses what no version of the operator makes.
 pub(super) fn check(offer: &Offer, input: Format, to: &Quantization) -> Result<(), Refusal> {
-    let Quantization { format, rule, amax_floor } = *to;
-    match format {
+    match to.format {
         Format::Mxfp4 | Format::Mxfp8 => {}
         Format::Mxfp8G128 if input == Format::F32 => {
-            return refuse(
-                Reason::Format,
-                "from f32 CANN quantizes in blocks of 32 only, and mxfp8-g128 has 128",
-            );
+            let text = "from f32 CANN quantizes in blocks of 32 only, and mxfp8-g128 has 128";
+            return refuse(Reason::Format, text);
         }
         Format::Mxfp8G128 => {}
-        _ => return refuse(Reason::Format, format!("no operator of CANN quantizes to {format}")),
+        _ => return refuse(Reason::Format, format!("no operator of CANN quantizes to {}", to.format)),
     }
-    match (rule, format) {
-        (ScaleRule::Floor, _) | (ScaleRule::Ceil, Format::Mxfp8 | Format::Mxfp8G128) => {}
-        (ScaleRule::Ceil, _) => {
-            return refuse(
-                Reason::Attribute,
-                "the ceil rule is not offered for mxfp4: CANN's nearest, scaleAlg 2 with dstTypeMax 6, already takes the \
-                 next scale at an amax of exactly 6 · 2^e",
-            );
-        }
-        _ => {
-            return refuse(
-                Reason::Attribute,
-                format!(
-                    "the {rule} rule is not offered: of scaleAlg 2 it is not documented how many bits of amax it reads"
-                ),
-            );
-        }
-    }
-    let versions: &[u32] = if amax_floor > 0.0 { &[3] } else { &[1, 2, 3] };
-    offer.needs(Operator::DynamicMxQuant, versions)
+    let algorithm = Algorithm::of(to.rule, to.format, input)?;
+    let least = match (to.amax_floor > 0.0, algorithm) {
+        (true, _) => 3,
+        (false, Algorithm::ByGreatest(_)) => 2,
+        (false, _) => 1,
+    };
+    let versions: Vec<u32> = (least..=3).collect();
+    offer.needs(Operator::DynamicMxQuant, &versions)
 }
 
 /// Quantizes rows to elements and canonical scales, one a block without gaps.
 ///
-/// CANN pads each row's scales to pairs. Where that would leave gaps the rows are joined, two to one or all to one; of
-/// all in one the last pair may be padded, in scratch.
+/// CANN pads each row's scales to pairs. Where that would leave gaps, rows are joined, two to one or all to one; of all
+/// in one the last pair may be padded, in scratch. Rows that end within a block cannot be joined: their scales are
+/// copied one row after the other.
 pub(super) fn rows(
     session: &mut Session<'_>,
     x: (u64, Format),
@@ -87,6 +60,12 @@ pub(super) fn rows(
     if blocks.is_multiple_of(2) {
         return paired(session, x, (rows, k), to, (y, scales));
     }
+    if !k.is_multiple_of(block_of(to.format)) {
+        let padded = session.scratch(rows * (blocks + 1))?;
+        paired(session, x, (rows, k), to, (y, padded))?;
+        let width = blocks as u64;
+        return session.copy_rows((scales, width), (padded, width + 1), rows, width);
+    }
     if rows.is_multiple_of(2) {
         return paired(session, x, (rows / 2, 2 * k), to, (y, scales));
     }
@@ -96,7 +75,7 @@ pub(super) fn rows(
     session.copy(scales, padded, all as u64)
 }
 
-/// Quantizes rows to elements and scales as CANN has them, `[rows, ceil(k / 64), 2]` for blocks of 32.
+/// Quantizes rows to elements and scales as CANN has them, for blocks of 32 `[rows, ceil(k / 64), 2]`.
 pub(super) fn paired(
     session: &mut Session<'_>,
     (x, input): (u64, Format),
@@ -104,14 +83,112 @@ pub(super) fn paired(
     to: &Quantization,
     (y, scales): (u64, u64),
 ) -> Result<()> {
-    let block = to.format.blocks().map_or(32, |blocks| blocks.columns);
+    let block = block_of(to.format);
     let x = session.tensor(data_type(input)?, &[rows, k], x)?;
     let y = session.tensor(data_type(to.format)?, &[rows, k], y)?;
     let pairs = k.div_ceil(block).div_ceil(2);
     let scales = session.tensor(DataType::Float8E8m0, &[rows, pairs, 2], scales)?;
     let mut quantize = DynamicMxQuant::new(&x, &y, &scales);
     quantize.block_size = block as i64;
-    quantize.scale_alg = i64::from(to.rule == ScaleRule::Ceil);
+    match Algorithm::of(to.rule, to.format, input).map_err(|refusal| refusal.to_error())? {
+        Algorithm::Floor => {}
+        Algorithm::Ceil => quantize.scale_alg = 1,
+        Algorithm::ByGreatest(greatest) => {
+            quantize.scale_alg = 2;
+            quantize.dst_type_max = greatest;
+        }
+    }
     quantize.max_low_bound = to.amax_floor.into();
     session.run(quantize.prepare(session.context()))
+}
+
+fn block_of(format: Format) -> usize {
+    format.blocks().map_or(32, |blocks| blocks.columns)
+}
+
+/// How CANN chooses a scale.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Algorithm {
+    /// 0: the rule of OCP.
+    Floor,
+    /// 1, FP8 only: the least power of two at which nothing saturates.
+    Ceil,
+    /// 2, FP4 only: the least power of two that is not below amax over this, for numbers other than 6 and 7 (those two
+    /// look at bits of amax).
+    ByGreatest(f64),
+}
+
+impl Algorithm {
+    /// A rule of ours.
+    ///
+    /// For MXFP4 the scale grows by one where amax, brought to [4, 8), is above 6 (ceil) or not below 7 (even). So amax
+    /// is divided by a number between that and the input's next number on the other side; halfway, where how the quotient
+    /// is rounded does not matter.
+    fn of(rule: ScaleRule, format: Format, input: Format) -> Result<Self, Refusal> {
+        // Half of what the last bit of a number in [4, 8) is worth.
+        let half = match input {
+            Format::Bf16 => 0.5_f64.powi(6),
+            Format::F16 => 0.5_f64.powi(9),
+            _ => 0.5_f64.powi(22),
+        };
+        match (rule, format) {
+            (ScaleRule::Floor, _) => Ok(Self::Floor),
+            (ScaleRule::Ceil, Format::Mxfp4) => match input {
+                // A quotient in float32 needs a whole last bit; ceil allows the byte below that near to the boundary.
+                Format::F32 => Ok(Self::ByGreatest(6.0 + 3.0 * half)),
+                _ => Ok(Self::ByGreatest(6.0 + half)),
+            },
+            (ScaleRule::Ceil, _) => Ok(Self::Ceil),
+            (ScaleRule::Even, Format::Mxfp4) if input != Format::F32 => Ok(Self::ByGreatest(7.0 - half)),
+            _ => refuse(
+                Reason::Attribute,
+                format!(
+                    "the {rule} rule is not offered from {input} to {format}: none of CANN's scales is chosen like that"
+                ),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The byte that CANN documents for scaleAlg 2: amax over the greatest value, up to a power of two.
+    fn byte_by_greatest(amax: f32, greatest: f64) -> u8 {
+        let quotient = f64::from(amax) / greatest;
+        (0..255).find(|byte| quotient <= 2.0_f64.powi(i32::from(*byte) - 127)).unwrap_or(254)
+    }
+
+    #[test]
+    fn for_every_bf16_and_f16_number_ceil_and_even_give_the_byte_that_is_wanted() {
+        for rule in [ScaleRule::Ceil, ScaleRule::Even] {
+            let wanted = Quantization::new(Format::Mxfp4).with_rule(rule);
+            for input in [Format::Bf16, Format::F16] {
+                let Ok(Algorithm::ByGreatest(greatest)) = Algorithm::of(rule, Format::Mxfp4, input) else {
+                    panic!("{rule} from {input}")
+                };
+                assert!((6.0..=12.0).contains(&greatest) && greatest != 6.0 && greatest != 7.0);
+                for bits in 1..0x7c00_u16 {
+                    let amax = match input {
+                        Format::Bf16 => f32::from_bits(u32::from(bits) << 16),
+                        _ => mxhal_core::format::f16::to_f32(bits),
+                    };
+                    let byte = byte_by_greatest(amax, greatest);
+                    assert_eq!(Some(byte), wanted.scale_byte(amax), "{rule} from {input}: {amax}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn for_f32_ceil_errs_at_most_by_what_it_may() {
+        let Ok(Algorithm::ByGreatest(greatest)) = Algorithm::of(ScaleRule::Ceil, Format::Mxfp4, Format::F32)
+        else {
+            panic!("ceil from f32")
+        };
+        let above = greatest / 6.0 - 1.0;
+        assert!(above > 0.0 && above < 0.5_f64.powi(22), "{above}");
+        assert!(Algorithm::of(ScaleRule::Even, Format::Mxfp4, Format::F32).is_err());
+    }
 }
