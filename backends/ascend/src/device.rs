@@ -95,6 +95,10 @@ impl Device for AscendDevice {
         Ok(Box::new(AscendStream::new(Arc::clone(&self.shared))?))
     }
 
+    fn wrap_stream(&self, native: u64) -> Result<Box<dyn Stream>> {
+        Ok(Box::new(AscendStream::wrap(Arc::clone(&self.shared), native)))
+    }
+
     fn create_event(&self) -> Result<Arc<dyn Event>> {
         Ok(Arc::new(AscendEvent::new(&self.shared)?))
     }

@@ -24,6 +24,13 @@ impl AscendStream {
         Ok(Self { shared, stream })
     }
 
+    /// An engine's `aclrtStream`, which stays the engine's; 0 is the default one of the device.
+    pub(crate) fn wrap(shared: Arc<Shared>, native: u64) -> Self {
+        // SAFETY: the caller of `wrap_stream` says that it is a stream of this device and outlives the wrapper.
+        let stream = unsafe { safe::Stream::borrowed(&shared.context, pointer(native)) };
+        Self { shared, stream }
+    }
+
     /// CANN's, if a stream is of the device that `shared` belongs to.
     pub(crate) fn of<'a>(stream: &'a dyn Stream, shared: &Arc<Shared>) -> Result<&'a safe::Stream> {
         let stream: &dyn Any = stream;

@@ -6,15 +6,20 @@ use mxhal_cann::safe::op::AntiMxQuant;
 use mxhal_core::op::Dequantize;
 use mxhal_core::{Format, Reason, Refusal, Result};
 
-use super::{Execute, Run};
+use super::{Execute, Run, scales};
 use crate::session::{Session, data_type};
 use crate::support::{Offer, refuse};
 
 impl Execute for Dequantize {
     fn check(&self, offer: &Offer) -> Result<(), Refusal> {
-        if !matches!(self.from, Format::Mxfp4 | Format::Mxfp8) {
-            let text = format!("CANN dequantizes blocks of 32 of E2M1 and E4M3, and not {}", self.from);
-            return refuse(Reason::Format, text);
+        match self.from {
+            Format::Mxfp4 | Format::Mxfp8 => {}
+            Format::Mxfp8G128 => scales::check(offer)?,
+            _ => {
+                let text =
+                    format!("CANN dequantizes blocks of E2M1 and E4M3 along rows, and not {}", self.from);
+                return refuse(Reason::Format, text);
+            }
         }
         offer.needs(Operator::AntiMxQuant, &[1])
     }
@@ -25,6 +30,9 @@ impl Execute for Dequantize {
         let (rows, k, blocks) = (run.rows, self.k, self.from.row_scales(self.k));
         // Rows are joined where their scales are not in pairs; see `quantize`.
         let (rows, k, scales) = match (blocks % 2, rows % 2) {
+            _ if self.from == Format::Mxfp8G128 => {
+                (rows, k, scales::per_32(session, (x.scales, blocks), rows, k, self.rows)?)
+            }
             (0, _) => (rows, k, x.scales),
             (_, 0) => (rows / 2, 2 * k, x.scales),
             _ => {

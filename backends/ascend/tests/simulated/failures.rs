@@ -165,3 +165,17 @@ fn no_rule_of_canns_is_broken_and_nothing_is_left_over() {
     let broken: Vec<&str> = broken.lines().filter(|line| !line.contains("aclrtGetCurrentContext")).collect();
     assert!(broken.is_empty(), "{broken:#?}");
 }
+
+#[test]
+fn an_engines_own_stream_is_used_and_stays_its_own() {
+    let rig = Rig::new();
+    // CANN's default stream has the handle 0.
+    let stream = rig.device.wrap_stream(0).unwrap();
+    let buffer = Buffer::new(&rig.device, 64).unwrap();
+    stream.fill(buffer.span(), 9).unwrap();
+    drop(stream);
+    let again = rig.device.wrap_stream(0).unwrap();
+    let mut bytes = [0; 64];
+    mxhal_core::buffer::read(&*again, buffer.span(), &mut bytes).unwrap();
+    assert_eq!(bytes, [9; 64]);
+}

@@ -125,7 +125,7 @@ fn rows_are_quantized_to_the_only_right_bytes() {
 #[test]
 fn blocks_are_dequantized_to_the_only_right_values() {
     let rig = Rig::new();
-    for from in [Format::Mxfp4, Format::Mxfp8] {
+    for from in [Format::Mxfp4, Format::Mxfp8, Format::Mxfp8G128] {
         for output in [Format::F32, Format::Bf16, Format::F16] {
             for (rows, k) in [(3, 64), (4, 96), (3, 96)] {
                 let x = quantized(&Quantization::new(from), &[rows, k], &values(rows * k, 5));

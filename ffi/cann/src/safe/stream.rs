@@ -11,6 +11,8 @@ use crate::sys;
 pub struct Stream {
     context: Context,
     handle: sys::aclrtStream,
+    /// Somebody else destroys it.
+    borrowed: bool,
 }
 
 // SAFETY: CANN allows a stream to be used from any thread whose current context is its own, which each method sets.
@@ -27,7 +29,16 @@ impl Stream {
     pub fn new(context: &Context) -> Result<Self> {
         let _current = context.enter()?;
         let handle = context.library().aclrt_create_stream()?;
-        Ok(Self { context: context.clone(), handle })
+        Ok(Self { context: context.clone(), handle, borrowed: false })
+    }
+
+    /// A stream that somebody else made and destroys, such as an engine's.
+    ///
+    /// # Safety
+    ///
+    /// It is a stream of this context, and alive as long as this is.
+    pub unsafe fn borrowed(context: &Context, handle: sys::aclrtStream) -> Self {
+        Self { context: context.clone(), handle, borrowed: true }
     }
 
     /// The context.
@@ -97,6 +108,9 @@ impl fmt::Debug for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if self.borrowed {
+            return;
+        }
         let outcome = self.context.enter().and_then(|_current| {
             // SAFETY: made by `new`, destroyed once.
             unsafe { self.context.library().aclrt_destroy_stream(self.handle) }
