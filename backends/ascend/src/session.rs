@@ -11,6 +11,9 @@
 //!   once and destroyed by CANN. Repeatable ones with refreshed addresses would save the first phase; which operators
 //!   allow them, and how their tensors are counted, is not documented for the ones used here.
 //!
+//! A session is the only place that enqueues: what CANN lacks and a kernel of ours does will be one more call here, launched
+//! on the same stream with scratch from the same workspace, and its operator's `check` will no longer refuse.
+//!
 //! The workspace of a run begins with what the operators want for themselves, shared by all of them because a stream
 //! runs them one after the other; behind it lies the scratch that holds what one hands to the next.
 
