@@ -12,6 +12,9 @@ use crate::profile::Profile;
 use crate::subject::Subject;
 use crate::suite::SuiteKind;
 use crate::suite::abi::AbiCase;
+use crate::suite::accumulator::AccumulatorCase;
+use crate::suite::determinism::DeterminismCase;
+use crate::suite::sequence::SequenceCase;
 use crate::suite::support::SupportCase;
 
 /// One question.
@@ -38,6 +41,12 @@ pub enum Body {
     Op(OpCase),
     /// A question about the ABI itself.
     Abi(AbiCase),
+    /// How wide the sums of a product are.
+    Accumulator(AccumulatorCase),
+    /// A random program of operators.
+    Sequence(SequenceCase),
+    /// What was declared of an operator's bits.
+    Determinism(DeterminismCase),
     /// Whether `supports` tells the truth.
     Support(SupportCase),
     /// A golden checkpoint, end to end.
@@ -50,6 +59,9 @@ impl Case {
         match &self.body {
             Body::Op(case) => case.run(subject, self.seed),
             Body::Abi(case) => case.run(subject, self.seed),
+            Body::Accumulator(case) => case.run(subject, self.seed),
+            Body::Sequence(case) => case.run(subject, self.seed),
+            Body::Determinism(case) => case.run(subject, self.seed),
             Body::Support(case) => case.run(subject, self.seed),
             Body::Checkpoint(case) => case.run(subject, self.seed),
         }

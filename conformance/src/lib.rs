@@ -7,7 +7,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`oracle`] | the right answer, and how far from it one may be |
-//! | [`suite`] | the lists of questions: `abi`, `memory`, `exact`, `bounded`, `shapes`, `special`, `support`, `checkpoint` |
+//! | [`suite`] | the lists of questions: `abi`, `memory`, `exact`, `bounded`, `shapes`, `special`, `sequence`, `determinism`, `support`, `checkpoint` |
 //! | [`case`](mod@case) | one question, as data |
 //! | [`opcase`], [`mod@checkpoint`] | operators on generated data, golden checkpoints end to end |
 //! | [`check`] | the suite in a vendor's own tests, a function for each suite |

@@ -10,12 +10,14 @@ use mxhal_conformance::suite::SuiteKind;
 use mxhal_cpu::Cpu;
 use mxhal_ffi::HostOptions;
 
-const SUITES: [SuiteKind; 6] = [
+const SUITES: [SuiteKind; 8] = [
     SuiteKind::Memory,
     SuiteKind::Exact,
     SuiteKind::Bounded,
     SuiteKind::Shapes,
     SuiteKind::Special,
+    SuiteKind::Sequence,
+    SuiteKind::Determinism,
     SuiteKind::Checkpoint,
 ];
 

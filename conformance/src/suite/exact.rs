@@ -3,7 +3,7 @@
 use mxhal_core::op::{Combine, Dequantize, GroupedMatmul, Matmul, Permute, Quantize, Route, Score};
 use mxhal_core::{Format, Quantization, ScaleRule};
 
-use super::SuiteKind;
+use super::{SuiteKind, accumulator};
 use crate::case::Case;
 use crate::opcase::listing::Listing;
 use crate::opcase::{DataRecipe, Load, OpCase, Question, Tier, Values};
@@ -48,7 +48,9 @@ pub fn cases(seed: u64) -> Vec<Case> {
     matmul(&mut listing);
     grouped_matmul(&mut listing);
     combine(&mut listing);
-    listing.into_cases()
+    let mut cases = listing.into_cases();
+    cases.extend(accumulator::cases(seed));
+    cases
 }
 
 /// Each format with each of its rules, and DeepSeek's floor.

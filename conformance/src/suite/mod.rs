@@ -1,9 +1,12 @@
 //! The suites: each lists its cases for a seed.
 
 pub mod abi;
+pub mod accumulator;
 pub mod bounded;
+pub mod determinism;
 pub mod exact;
 pub mod memory;
+pub mod sequence;
 pub mod shapes;
 pub mod special;
 pub mod support;
@@ -30,6 +33,10 @@ pub enum SuiteKind {
     Shapes,
     /// NaN scales, range ends, signed zero.
     Special,
+    /// Random programs over shared streams and a shared workspace.
+    Sequence,
+    /// What the backend declared of its bits.
+    Determinism,
     /// Yes means it runs, no means it refuses.
     Support,
     /// Golden checkpoints, end to end.
@@ -38,13 +45,15 @@ pub enum SuiteKind {
 
 impl SuiteKind {
     /// Every suite, in the order in which they run.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Abi,
         Self::Memory,
         Self::Exact,
         Self::Bounded,
         Self::Shapes,
         Self::Special,
+        Self::Sequence,
+        Self::Determinism,
         Self::Support,
         Self::Checkpoint,
     ];
@@ -58,6 +67,8 @@ impl SuiteKind {
             Self::Bounded => "bounded",
             Self::Shapes => "shapes",
             Self::Special => "special",
+            Self::Sequence => "sequence",
+            Self::Determinism => "determinism",
             Self::Support => "support",
             Self::Checkpoint => "checkpoint",
         }
@@ -72,6 +83,8 @@ impl SuiteKind {
             Self::Bounded => bounded::cases(seed),
             Self::Shapes => shapes::cases(seed),
             Self::Special => special::cases(seed),
+            Self::Sequence => sequence::cases(seed),
+            Self::Determinism => determinism::cases(seed),
             Self::Support => support::cases(seed),
             Self::Checkpoint => checkpoint::cases(seed),
         }
