@@ -16,11 +16,12 @@
 //! | --- | --- |
 //! | [`fault`] | the table of faults, and below it a file for each family of them |
 //! | [`device`] | the CPU backend's device and plans, decorated |
-//! | [`memory`] | the bytes behind an address |
+//! | [`memory`], [`numbers`] | the bytes behind an address, and the numbers in them |
 
 mod device;
 mod fault;
 mod memory;
+mod numbers;
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ use mxhal_cpu::Cpu;
 use mxhal_ffi::export::{Host, PluginBackend};
 
 use crate::device::Tampered;
-use crate::fault::{FAULTS, Fault};
+use crate::fault::{FAULTS, Fault, Wrong};
 
 mxhal_ffi::export_backend!(Mutants);
 
@@ -74,7 +75,18 @@ impl Backend for Mutants {
     }
 
     fn open_device(&self, index: u32) -> Result<Arc<dyn Device>> {
+        if let Wrong::Opening(tamper) = self.fault.wrong {
+            tamper();
+        }
         Ok(Arc::new(Tampered::new(self.cpu.open_device(index)?, self.fault)))
+    }
+}
+
+impl Drop for Mutants {
+    fn drop(&mut self) {
+        if let Wrong::Shutdown(tamper) = self.fault.wrong {
+            tamper();
+        }
     }
 }
 

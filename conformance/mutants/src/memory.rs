@@ -5,7 +5,7 @@
 
 use std::ptr;
 
-use mxhal_core::{Span, Tensor};
+use mxhal_core::{HostBuffer, Layout, Result, Span, Tensor};
 
 /// A copy of the bytes of a span.
 pub(crate) fn read(span: Span) -> Vec<u8> {
@@ -40,4 +40,26 @@ pub(crate) fn row(tensor: &Tensor, row: usize) -> Span {
 pub(crate) fn row_scales(tensor: &Tensor, row: usize) -> Span {
     let each = tensor.layout().format().row_scales(tensor.layout().columns()) as u64;
     Span { address: tensor.scales().address + row as u64 * each, bytes: each }
+}
+
+/// A copy of a tensor, without the gaps between its rows.
+pub(crate) fn copy(tensor: &Tensor) -> Result<HostBuffer> {
+    let layout = Layout::contiguous(tensor.layout().format(), tensor.layout().shape())?;
+    let data = match layout.shape() {
+        [rows, _] => (0..*rows).flat_map(|at| read(row(tensor, at))).collect(),
+        _ => read(Span { bytes: layout.data_bytes() as u64, ..tensor.data() }),
+    };
+    Ok(HostBuffer { layout, data, scales: read(tensor.scales()), factors: read(tensor.factors()) })
+}
+
+/// The tensor that lies in such a copy, as long as it does.
+pub(crate) fn view(buffer: &HostBuffer) -> Result<Tensor> {
+    let mut tensor = Tensor::new(buffer.layout, Span::of(&buffer.data))?;
+    if !buffer.scales.is_empty() {
+        tensor = tensor.with_scales(Span::of(&buffer.scales))?;
+    }
+    if !buffer.factors.is_empty() {
+        tensor = tensor.with_factors(Span::of(&buffer.factors))?;
+    }
+    Ok(tensor)
 }

@@ -15,6 +15,7 @@
 //! it was given last time, or does not keep to the order of its stream, is found here.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -277,8 +278,8 @@ impl<'a> Program<'a> {
             plans.push(during("prepare", device.prepare(&member.case.op))?);
             for (set, inputs) in member.sets.iter().enumerate() {
                 for (desc, canonical) in member.case.op.weights().into_iter().zip(&inputs.weights) {
-                    if !weights.contains_key(&(set, desc)) {
-                        weights.insert((set, desc), prepare_weights(device, &desc, canonical, 1)?);
+                    if let Entry::Vacant(vacant) = weights.entry((set, desc)) {
+                        vacant.insert(prepare_weights(device, &desc, canonical, 1)?);
                     }
                 }
             }

@@ -27,6 +27,34 @@ pub(super) fn hang_in_run(run: &Run<'_>) -> Result<()> {
     }
 }
 
+/// Ends the process by a signal, as a broken invariant does in a library of C.
+pub(super) fn abort_in_run(run: &Run<'_>) -> Result<()> {
+    if is_rare(run.op) { process::abort() } else { run.go() }
+}
+
+/// Panics: the export shim makes an error of it, and no answer.
+pub(super) fn panic_in_run(run: &Run<'_>) -> Result<()> {
+    assert!(!is_rare(run.op), "a mutant panics");
+    run.go()
+}
+
+/// Writes to standard output, which is the host's.
+pub(super) fn talk() {
+    println!("a mutant says hello");
+}
+
+/// Ends the process by a signal when everything should be let go of.
+pub(super) fn crash() {
+    process::abort();
+}
+
+/// Never lets go.
+pub(super) fn hang() {
+    loop {
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
 fn is_rare(op: &Op) -> bool {
     matches!(op, Op::Dequantize(Dequantize { output: Format::F16, .. }))
 }
