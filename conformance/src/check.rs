@@ -139,6 +139,8 @@ suites! {
     bounded: Bounded, "error over computed bound";
     shapes: Shapes, "shapes at the edge, and those of real models";
     special: Special, "NaN scales, range ends, signed zero";
+    sequence: Sequence, "random programs over shared streams and a shared workspace";
+    determinism: Determinism, "what was declared of the bits";
     support: Support, "yes means it runs, no means it refuses";
     checkpoint: Checkpoint, "golden checkpoints, end to end";
 }
