@@ -52,7 +52,7 @@ impl Devices {
 }
 
 /// The backend that was asked for; or the configured ones, those that a fallback names, and the embedded one.
-fn wanted(config: &Config, selection: &Selection) -> anyhow::Result<Vec<BackendConfig>> {
+pub(super) fn wanted(config: &Config, selection: &Selection) -> anyhow::Result<Vec<BackendConfig>> {
     if selection.backend.is_some() {
         return Ok(vec![config.backend.clone()]);
     }

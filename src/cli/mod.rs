@@ -2,7 +2,8 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | `devices`, `conform`, `moe`, `quantize`, `dequantize`, `config`, `new_backend`, `completions` | the commands |
+//! | `devices`, `doctor`, `conform`, `moe`, `quantize`, `dequantize` | the commands |
+//! | `config`, `new_backend`, `completions` | the commands about mxhal itself |
 //! | `selection` | which configuration, backend and device |
 //! | `row_operator` | rows of a file through an operator, a chunk at a time |
 //! | `terminal` | colour, progress, logs |
@@ -15,6 +16,7 @@ mod config;
 mod conform;
 mod dequantize;
 mod devices;
+mod doctor;
 mod failure;
 mod moe;
 mod new_backend;
@@ -34,6 +36,7 @@ use terminal::Terminal;
 const EXAMPLES: &str = "\
 Examples:
   mxhal devices
+  mxhal doctor ./libmxhal_mychip.so
   mxhal conform --plugin ./libmxhal_mychip.so
   mxhal moe --checkpoint DeepSeek-V4-Flash --layer 3 --input x.safetensors --output y.safetensors
   mxhal quantize --format mxfp4 --input weights.safetensors --output packed.safetensors
@@ -56,6 +59,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Devices(devices::Devices),
+    Doctor(doctor::Doctor),
     Conform(conform::Conform),
     Moe(moe::Moe),
     Quantize(quantize::Quantize),
@@ -66,6 +70,9 @@ enum Command {
     /// A worker of `conform`, which starts it.
     #[command(hide = true)]
     ConformWorker,
+    /// The process in which `doctor` loads a plugin.
+    #[command(hide = true)]
+    DoctorWorker,
 }
 
 /// Parses the arguments, runs the command and says how it ended.
@@ -74,9 +81,13 @@ pub(crate) fn main() -> ExitCode {
     if matches!(command, Command::ConformWorker) {
         return conform::worker();
     }
+    if matches!(command, Command::DoctorWorker) {
+        return doctor::worker();
+    }
     terminal.start_logging();
     let result = match command {
         Command::Devices(command) => command.run(&selection, &terminal),
+        Command::Doctor(command) => command.run(&selection, &terminal),
         Command::Conform(command) => command.run(&selection, &terminal),
         Command::Moe(command) => command.run(&selection, &terminal),
         Command::Quantize(command) => command.run(&selection, &terminal),
@@ -84,7 +95,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Config(command) => command.run(&selection),
         Command::NewBackend(command) => command.run(),
         Command::Completions(command) => command.run(),
-        Command::ConformWorker => unreachable!("it was dealt with above"),
+        Command::ConformWorker | Command::DoctorWorker => unreachable!("they were dealt with above"),
     };
     result.unwrap_or_else(|error| failure::report(&error, &terminal))
 }

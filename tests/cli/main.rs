@@ -8,6 +8,7 @@ mod cargo_build;
 mod backends;
 mod conform;
 mod conversions;
+mod doctor;
 mod help;
 mod interruption;
 mod moe;

@@ -169,6 +169,36 @@ pub fn inspect_bytes(bytes: &[u8]) -> Result<Inspection, InspectError> {
     Elf::parse(bytes).map(|elf| of_elf(&elf))
 }
 
+/// Where the dynamic linker would find a library that this program opens by its name, or everywhere that it would look.
+/// Nothing is loaded.
+///
+/// # Errors
+///
+/// The paths that were tried; none where this program's own file cannot be read.
+pub fn find_library(name: &str) -> Result<PathBuf, Vec<PathBuf>> {
+    let program = std::env::current_exe().map_err(|_| Vec::new())?;
+    let (bytes, _) = read(&program).map_err(|_| Vec::new())?;
+    let elf = Elf::parse_needs(&*bytes).map_err(|_| Vec::new())?;
+    search::find(name, &program, &elf)
+}
+
+/// The version of glibc that this process runs with, as major and minor; `None` with another C library.
+pub fn glibc_here() -> Option<(u32, u32)> {
+    #[cfg(target_env = "gnu")]
+    {
+        use std::ffi::{CStr, c_char};
+        unsafe extern "C" {
+            safe fn gnu_get_libc_version() -> *const c_char;
+        }
+        // SAFETY: by glibc's manual it is a constant text that ends in a zero byte.
+        let text = unsafe { CStr::from_ptr(gnu_get_libc_version()) }.to_str().ok()?;
+        let mut numbers = text.split(['.', '-']);
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    }
+    #[cfg(not(target_env = "gnu"))]
+    None
+}
+
 /// Inspects what was [`read`] of a file, and looks for the libraries that it needs.
 pub(crate) fn inspect_read(path: &Path, bytes: &[u8]) -> Result<Inspection, InspectError> {
     let elf = Elf::parse(bytes)?;

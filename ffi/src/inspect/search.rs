@@ -38,6 +38,11 @@ pub(super) fn needed(path: &Path, elf: &Elf) -> Vec<Needed> {
     needed
 }
 
+/// One library, as the file at `path` would find it.
+pub(super) fn find(name: &str, path: &Path, elf: &Elf) -> Result<PathBuf, Vec<PathBuf>> {
+    Search::new(elf).find(name, &Object::new(path, elf, None)).map(|(path, _)| path)
+}
+
 /// A file whose libraries are looked for.
 struct Object {
     path: PathBuf,

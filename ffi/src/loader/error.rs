@@ -224,6 +224,12 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Whether it is that others could change the file, which [`WritablePolicy::Warn`](super::WritablePolicy::Warn)
+    /// allows.
+    pub const fn is_about_permissions(&self) -> bool {
+        matches!(self, Self::Owner { .. } | Self::Writable { .. })
+    }
+
     /// The plugin's file; `None` for an embedded backend.
     pub fn path(&self) -> Option<&Path> {
         match self {

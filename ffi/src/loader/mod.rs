@@ -64,21 +64,94 @@ const LEAST_MINOR: u32 = sys::MXHAL_ABI_MINOR;
 ///
 /// Every [`LoadError`]. Until it is [`LoadError::Dlopen`] or a later one, nothing of the file has run.
 pub fn load(path: &Path, policy: &Policy, options: &HostOptions) -> Result<Plugin, LoadError> {
+    let (path, bytes, stat) = read(path)?;
+    let (inspection, refusals) = judge(&path, &bytes, &stat, policy.sha256.as_ref());
+    drop(bytes);
+    for refusal in refusals {
+        if policy.writable == WritablePolicy::Deny || !refusal.is_about_permissions() {
+            return Err(refusal);
+        }
+        tracing::warn!(target: "mxhal::loader", "{refusal}");
+    }
+    let identity = inspection.and_then(|inspection| inspection.identity);
+    let identity = identity.expect("a file without an identity is refused");
+    open(path, &stat, identity, options)
+}
+
+/// A file as the loader sees it before any code in it runs, and everything for which it would be refused.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Examination {
+    /// The canonical path.
+    pub path: PathBuf,
+    /// The user whose file it is.
+    pub owner: u32,
+    /// The permissions, as `chmod` takes them.
+    pub mode: u32,
+    /// The file's length, in bytes.
+    pub bytes: u64,
+    /// Its SHA-256 digest, in hexadecimal.
+    pub sha256: String,
+    /// What it was found to be; `None` where that is no ELF file, of which [`Self::refusals`] tells.
+    pub inspection: Option<Inspection>,
+    /// Why [`load`] would refuse it, in the order in which it asks; empty where it would be loaded. Those of which
+    /// [`LoadError::is_about_permissions`] are warnings under [`WritablePolicy::Warn`].
+    pub refusals: Vec<LoadError>,
+}
+
+/// Asks of a file what [`load`] asks before any of its code runs, and goes on after a refusal.
+///
+/// # Errors
+///
+/// [`LoadError::File`], where there is no file that could be read.
+pub fn examine(path: &Path, policy: &Policy) -> Result<Examination, LoadError> {
+    let (path, bytes, stat) = read(path)?;
+    let (inspection, refusals) = judge(&path, &bytes, &stat, policy.sha256.as_ref());
+    Ok(Examination {
+        path,
+        owner: stat.st_uid,
+        mode: stat.st_mode & 0o7777,
+        bytes: bytes.len() as u64,
+        sha256: hex(&Sha256::digest(&bytes)),
+        inspection,
+        refusals,
+    })
+}
+
+/// The file at the canonical path, with what it was when it was opened.
+fn read(path: &Path) -> Result<(PathBuf, Vec<u8>, Stat), LoadError> {
     let file = |path: &Path, error| LoadError::File { path: path.to_owned(), error };
     let canonical = path.canonicalize().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => file(path, InspectError::NotFound),
         _ => file(path, InspectError::Unreadable(error)),
     })?;
     let (bytes, stat) = inspect::read(&canonical).map_err(|error| file(&canonical, error))?;
-    check_permissions(&canonical, &stat, policy.writable)?;
-    check_digest(&canonical, &bytes, policy.sha256.as_ref())?;
-    let inspection = inspect::inspect_read(&canonical, &bytes).map_err(|error| file(&canonical, error))?;
-    drop(bytes);
-    let identity = check(&canonical, inspection)?;
-    open(canonical, &stat, identity, options)
+    Ok((canonical, bytes, stat))
 }
 
-fn check_permissions(path: &Path, stat: &Stat, policy: WritablePolicy) -> Result<(), LoadError> {
+/// Every refusal, in the order of the table above.
+fn judge(
+    path: &Path,
+    bytes: &[u8],
+    stat: &Stat,
+    pinned: Option<&[u8; 32]>,
+) -> (Option<Inspection>, Vec<LoadError>) {
+    let mut refusals = Vec::new();
+    refusals.extend(check_permissions(path, stat).err());
+    refusals.extend(check_digest(path, bytes, pinned).err());
+    match inspect::inspect_read(path, bytes) {
+        Ok(inspection) => {
+            refusals.extend(check(path, &inspection));
+            (Some(inspection), refusals)
+        }
+        Err(error) => {
+            refusals.push(LoadError::File { path: path.to_owned(), error });
+            (None, refusals)
+        }
+    }
+}
+
+fn check_permissions(path: &Path, stat: &Stat) -> Result<(), LoadError> {
     const GROUP: u32 = 0o020;
     const OTHERS: u32 = 0o002;
     const STICKY: u32 = 0o1000;
@@ -95,7 +168,7 @@ fn check_permissions(path: &Path, stat: &Stat, policy: WritablePolicy) -> Result
         mode: mode & 0o7777,
         chmod,
     };
-    let refusal = match stat.st_mode {
+    Err(match stat.st_mode {
         _ if stat.st_uid != 0 && stat.st_uid != user => {
             LoadError::Owner { path: path.to_owned(), owner: stat.st_uid, user }
         }
@@ -106,14 +179,7 @@ fn check_permissions(path: &Path, stat: &Stat, policy: WritablePolicy) -> Result
             writable(folder, "everybody", folder_mode, "o-w")
         }
         _ => return Ok(()),
-    };
-    match policy {
-        WritablePolicy::Deny => Err(refusal),
-        WritablePolicy::Warn => {
-            tracing::warn!(target: "mxhal::loader", "{refusal}");
-            Ok(())
-        }
-    }
+    })
 }
 
 fn check_digest(path: &Path, bytes: &[u8], pinned: Option<&[u8; 32]>) -> Result<(), LoadError> {
@@ -132,36 +198,37 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Judges what was inspected, in the order of the table above.
-fn check(path: &Path, inspection: Inspection) -> Result<Identity, LoadError> {
+/// What speaks against a library, in the order of the table above. Of a file for another machine nothing else is said.
+fn check(path: &Path, inspection: &Inspection) -> Vec<LoadError> {
     let path = path.to_owned();
-    let Inspection { class, machine, little_endian, exported, .. } = inspection;
+    let Inspection { class, machine, little_endian, ref exported, .. } = *inspection;
     if class != Class::Elf64 {
-        return Err(LoadError::Class { path, class });
+        return vec![LoadError::Class { path, class }];
     }
     if machine != Machine::HERE || little_endian != cfg!(target_endian = "little") {
-        return Err(LoadError::Machine { path, machine, little_endian });
+        return vec![LoadError::Machine { path, machine, little_endian }];
     }
     if !inspection.is_shared_object {
-        return Err(LoadError::NotShared { path });
+        return vec![LoadError::NotShared { path }];
     }
+    let mut refusals = Vec::new();
     for symbol in [IDENTITY_SYMBOL, OPEN_SYMBOL] {
         if !exported.iter().any(|name| name == symbol) {
-            return Err(LoadError::Symbol { path, symbol, exported });
+            refusals.push(LoadError::Symbol { path: path.clone(), symbol, exported: exported.clone() });
         }
     }
-    let identity = match (inspection.identity, inspection.identity_fault) {
-        (Some(identity), _) => identity,
-        (None, Some(error)) => return Err(LoadError::Identity { plugin: Source::File(path), error }),
-        (None, None) => return Err(LoadError::Symbol { path, symbol: IDENTITY_SYMBOL, exported }),
-    };
-    check_versions(&path, &identity)?;
-    check_sanitizer(&path, identity.sanitizer)?;
-    let missing: Vec<_> = inspection.needed.into_iter().filter(|needed| needed.found.is_err()).collect();
-    if !missing.is_empty() {
-        return Err(LoadError::MissingLibraries { path, missing });
+    if let Some(error) = inspection.identity_fault.clone() {
+        refusals.push(LoadError::Identity { plugin: Source::File(path.clone()), error });
     }
-    Ok(identity)
+    if let Some(identity) = &inspection.identity {
+        refusals.extend(check_versions(&path, identity).err());
+        refusals.extend(check_sanitizer(&path, identity.sanitizer).err());
+    }
+    let missing: Vec<_> = inspection.needed.iter().filter(|needed| needed.found.is_err()).cloned().collect();
+    if !missing.is_empty() {
+        refusals.push(LoadError::MissingLibraries { path, missing });
+    }
+    refusals
 }
 
 fn check_versions(path: &Path, identity: &Identity) -> Result<(), LoadError> {

@@ -51,7 +51,7 @@ impl Library {
     pub fn open(search: &Search) -> Result<Arc<Self>, LoadError> {
         let mut tried = Vec::new();
         let runtime = search.roots.iter().find_map(|root| {
-            let found = open_first(root, RUNTIME_LIBRARIES, &mut tried, |handle| {
+            let found = open_first(root, &RUNTIME_LIBRARIES, &mut tried, |handle| {
                 let table = tables::runtime(handle);
                 lacking_of_runtime(&table).map_or(Ok(table), Err)
             })?;
@@ -170,7 +170,7 @@ impl fmt::Display for LoadError {
 
 impl core::error::Error for LoadError {}
 
-const RUNTIME_LIBRARIES: &[&str] = &["libacl_rt.so", "libascendcl.so"];
+const RUNTIME_LIBRARIES: [&str; 2] = ["libacl_rt.so", "libascendcl.so"];
 const META_LIBRARIES: &[&str] = &["libnnopbase.so"];
 
 /// Opens the first of these libraries that the installation has and that `accept` takes; it stays open.

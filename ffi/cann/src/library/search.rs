@@ -40,6 +40,12 @@ impl Search {
         Self { roots, opp: variable("ASCEND_OPP_PATH") }
     }
 
+    /// Every path at which the runtime's library may lie, in the order in which they are tried. Nothing is opened.
+    pub fn runtime_candidates(&self) -> Vec<PathBuf> {
+        let folders = self.roots.iter().flat_map(|root| library_folders(root));
+        folders.flat_map(|folder| super::RUNTIME_LIBRARIES.map(|name| folder.join(name))).collect()
+    }
+
     /// This installation and nothing else.
     pub fn only(root: impl Into<PathBuf>) -> Self {
         Self { roots: vec![root.into()], opp: None }
