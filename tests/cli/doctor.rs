@@ -278,6 +278,7 @@ fn without_a_plugin_the_configuration_its_backends_and_the_drivers_are_looked_at
     for word in ["config.toml:2:1", "did you mean `library`?", "backend cpu\n"] {
         assert!(ran.out.contains(word), "{word:?} is not in\n{}", ran.out);
     }
+    let folder = Folder::new();
     folder.run(["doctor", "--backend", "a/b"]).with_code(2).saying(&["cannot be a backend's name"]);
     folder.run(["doctor", "--time-limit", "0"]).with_code(2).saying(&["more than 0 seconds"]);
 }

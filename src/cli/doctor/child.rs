@@ -292,7 +292,7 @@ impl Story {
                 subject.error(Layer::Devices, format!("device_count fails: {why}"), DRIVER);
             }
             Step::Opening { .. } => {
-                self.doing = "asked to open a device and describe it (device_open, device_info)"
+                self.doing = "asked to open a device and describe it (device_open, device_info)";
             }
             Step::Device { device, info: Ok(info) } => {
                 let Info { name, architecture, driver, memory_bytes, units, alignment } = info;

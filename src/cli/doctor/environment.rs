@@ -78,7 +78,7 @@ pub(super) fn drivers(backends: &[String]) -> Subject {
     match inspect::find_library("libcuda.so.1") {
         Ok(path) => {
             let version = value("/proc/driver/nvidia/version", "NVRM version", ':');
-            let version = version.map_or_else(|| "its kernel module is not loaded".to_owned(), |text| text);
+            let version = version.unwrap_or_else(|| "its kernel module is not loaded".to_owned());
             subject.ok(Layer::Drivers, format!("NVIDIA: {}; {version}", path.display()));
         }
         Err(places) => subject.add(
