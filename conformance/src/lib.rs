@@ -16,7 +16,8 @@
 //! | [`profile`] | must-pass lists: Core, and what a backend may claim beyond it |
 //! | [`runner`] | parent and workers: scheduling, time limits, crashes |
 //! | [`worker`] | the process in which a plugin runs |
-//! | [`report`] | the model of what came of a run; JSON, JUnit, text, verdicts |
+//! | [`waiver`] | failures that are known, with an owner and an end |
+//! | [`report`] | the model of what came of a run; JSON, JUnit, HTML, text, verdicts |
 //!
 //! # Judging a plugin
 //!
@@ -68,4 +69,5 @@ pub mod report;
 pub mod runner;
 pub mod subject;
 pub mod suite;
+pub mod waiver;
 pub mod worker;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use mxhal_core::{Error, Status};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a case found, as the worker that ran it says. Crashes and timeouts are what its parent adds.
@@ -33,7 +34,7 @@ pub enum Outcome {
 }
 
 /// What was measured on the way.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Measures {
     /// Output elements that were compared.
     pub elements: u64,
@@ -49,7 +50,7 @@ pub struct Measures {
 }
 
 /// What was wrong.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// A sentence: what was seen, and what was expected.
     pub message: String,

@@ -3,10 +3,11 @@
 use mxhal_conformance::outcome::{Failure, Measures};
 use mxhal_conformance::profile::Profile;
 use mxhal_conformance::report::{
-    CaseReport, DeviceReport, Environment, PluginReport, Report, RunReport, SCHEMA, State, SuiteReport, file,
-    junit, text, verdict,
+    CaseReport, DeviceReport, Environment, PluginReport, Report, RunReport, SCHEMA, State, SuiteReport,
+    WaiverReport, WaiverStanding, file, html, junit, schema, text, verdict,
 };
 use mxhal_conformance::suite::SuiteKind;
+use mxhal_conformance::waiver::Expected;
 
 /// One case in each state.
 fn report(profile: Option<Profile>) -> Report {
@@ -64,6 +65,19 @@ fn report(profile: Option<Profile>) -> Report {
         passed: verdict::passed(&cases, profile),
         profiles: verdict::profiles(&cases, |_| 9),
         cases,
+        waivers: vec![WaiverReport {
+            place: "known.toml:3".into(),
+            cases: "exact/.*/3".into(),
+            backend: None,
+            device: Some("Chip [12]".into()),
+            driver: None,
+            owner: "someone".into(),
+            reason: "driver 9".into(),
+            expected: Expected::Fail,
+            expires: "2030-01-31".into(),
+            standing: WaiverStanding::InForce,
+            applied: vec!["exact/mxfp4×bf16/3".into()],
+        }],
         notes: vec!["2 threads run on".into()],
     }
 }
@@ -155,4 +169,110 @@ fn the_summary_says_what_is_wrong_and_how_to_see_it_again() {
         assert!(summary.contains(words), "no `{words}` in:\n{summary}");
     }
     assert!(!summary.contains('\u{1b}'), "{summary}");
+}
+
+/// Whether a value has the shape of the schema; the error says where it has not.
+fn validate(value: &serde_json::Value) -> Result<(), String> {
+    let validator = jsonschema::draft202012::new(&schema::json()).expect("the schema is one");
+    validator.validate(value).map_err(|error| format!("{}: {error}", error.instance_path))
+}
+
+#[test]
+fn the_published_schema_is_that_of_the_model() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/report.schema.json");
+    let current = format!("{:#}\n", schema::json());
+    if std::env::var_os("MXHAL_WRITE_SCHEMA").is_some() {
+        std::fs::write(path, &current).unwrap();
+    }
+    let published = std::fs::read_to_string(path).unwrap();
+    assert!(
+        published == current,
+        "docs/report.schema.json is not that of the model; write it with `MXHAL_WRITE_SCHEMA=1 cargo test -p \
+         mxhal-conformance --test report`, and change SCHEMA where old reports no longer fit"
+    );
+}
+
+#[test]
+fn a_report_with_every_state_has_the_shape_of_the_schema() {
+    let mut report = report(Some(Profile::Core));
+    validate(&serde_json::to_value(&report).unwrap()).unwrap();
+    // A plugin that was never loaded leaves most of it out.
+    report.device = None;
+    report.waivers.clear();
+    report.run.simulated = Some("a simulator".into());
+    validate(&serde_json::to_value(&report).unwrap()).unwrap();
+}
+
+#[test]
+fn another_shape_is_refused_by_the_schema() {
+    let value = serde_json::to_value(report(None)).unwrap();
+    for (pointer, wrong) in [
+        ("/schema", "mxhal-conformance-report/9".into()),
+        ("/cases/0/state", "fine".into()),
+        ("/cases/0/seconds", "long".into()),
+        ("/cases/1/message", serde_json::Value::Null),
+        ("/profiles/0/standing", 1.into()),
+        ("/waivers/0/expected", "pass".into()),
+    ] {
+        let mut value = value.clone();
+        *value.pointer_mut(pointer).unwrap() = wrong;
+        assert!(validate(&value).is_err(), "{pointer}");
+    }
+}
+
+#[test]
+fn the_page_stands_alone_and_says_what_the_report_says() {
+    let page = html::page(&report(None));
+    for alien in ["<script", "http:", "https:", "src=", "@import", "url("] {
+        assert!(!page.contains(alien), "{alien}");
+    }
+    for words in [
+        "Chip &amp; Co",
+        "FAILED: 5 of 9 cases are wrong",
+        "y[3, 70]",
+        "1.000e-7",
+        "a product is &quot;far&quot; off &amp; beyond &lt;its&gt; bound",
+        "mxhal conform --filter '^exact/5$' --seed 9",
+        "k is odd",
+        "Chip [12]",
+        "known.toml:3",
+        "2 threads run on",
+        "prefers-color-scheme: dark",
+    ] {
+        assert!(page.contains(words), "{words} is not in\n{page}");
+    }
+    assert!(!page.contains('\u{1b}'), "a stranger's escapes are made visible");
+    assert!(!page.contains("Simulated"));
+}
+
+#[test]
+fn what_is_simulated_is_said_before_the_verdict() {
+    let mut report = report(None);
+    report.run.simulated = Some("a <driver>".into());
+    let page = html::page(&report);
+    let said = page.find("<strong>Simulated</strong> by a &lt;driver&gt;").unwrap();
+    assert!(said < page.find("FAILED").unwrap());
+    assert!(text::summary(&report).contains("SIMULATED by a <driver>"));
+}
+
+#[test]
+fn an_empty_report_is_a_page_too() {
+    let mut report = report(None);
+    report.cases.clear();
+    report.device = None;
+    report.profiles = verdict::profiles(&report.cases, |_| 9);
+    let page = html::page(&report);
+    assert!(page.contains("no device was reached") && page.contains("No case is wrong."), "{page}");
+}
+
+#[test]
+fn an_expired_waiver_is_why_a_run_failed() {
+    let mut report = report(None);
+    report.cases.truncate(1);
+    report.waivers[0].standing = WaiverStanding::Expired;
+    assert!(!verdict::waivers_hold(&report.waivers));
+    report.passed = false;
+    let summary = text::summary(&report);
+    assert!(summary.contains("known.toml:3 (someone): expired on 2030-01-31"), "{summary}");
+    assert!(summary.ends_with("FAILED: a waiver has expired\n"), "{summary}");
 }

@@ -12,6 +12,7 @@ use mxhal::runtime::{library_path, policy};
 use mxhal_conformance::profile::Profile;
 use mxhal_conformance::report::{Report, file, text};
 use mxhal_conformance::runner::{self, Event, RunOptions, Target};
+use mxhal_conformance::waiver::Waivers;
 use mxhal_conformance::worker;
 use mxhal_cpu::Cpu;
 use regex::Regex;
@@ -26,7 +27,8 @@ Examples:
   mxhal conform
   mxhal conform --plugin ./libmxhal_mychip.so --profile fused
   mxhal conform --backend cuda --filter '^exact/quantize' --seed 7
-  mxhal conform --plugin ./libmxhal_mychip.so --json report.json --junit report.xml
+  mxhal conform --plugin ./libmxhal_mychip.so --waivers known.toml
+  mxhal conform --plugin ./libmxhal_mychip.so --json report.json --html report.html
 
 Exit codes: 0 all required cases pass, 1 a failure, 2 usage or configuration, 3 the plugin could not be loaded, 4 no
 device.";
@@ -74,6 +76,14 @@ pub(super) struct Conform {
     /// Write the report as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+
+    /// Write the report as one HTML page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// Failures that are known, each with an owner, a reason and an end
+    #[arg(long, value_name = "FILE")]
+    waivers: Option<PathBuf>,
 }
 
 fn profiles() -> impl TypedValueParser<Value = Profile> {
@@ -121,6 +131,7 @@ impl Conform {
             profile: self.profile,
             filter: self.filter.clone(),
             seed: self.seed,
+            waivers: self.waivers.as_deref().map(Waivers::read).transpose()?.unwrap_or_default(),
             jobs: self.jobs.unwrap_or(defaults.jobs),
             time_factor: self.time_factor,
             reproduce_prefix: self.command(selection),
@@ -170,6 +181,7 @@ impl Conform {
         };
         write(&self.json, file::write_json)?;
         write(&self.junit, file::write_junit)?;
+        write(&self.html, file::write_html)?;
         Ok(())
     }
 }

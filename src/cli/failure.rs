@@ -9,6 +9,7 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Na
 use mxhal::config::{ConfigError, InvalidName};
 use mxhal::runtime::{BackendError, RuntimeError};
 use mxhal_conformance::runner::RunError;
+use mxhal_conformance::waiver::WaiverError;
 
 use super::terminal::Terminal;
 
@@ -59,7 +60,11 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
     error
         .chain()
         .find_map(|cause| {
-            if cause.is::<Usage>() || cause.is::<ConfigError>() || cause.is::<InvalidName>() {
+            if cause.is::<Usage>()
+                || cause.is::<ConfigError>()
+                || cause.is::<InvalidName>()
+                || cause.is::<WaiverError>()
+            {
                 return Some(USAGE);
             }
             if let Some(error) = cause.downcast_ref::<BackendError>() {

@@ -13,13 +13,15 @@ const FEW: [&str; 2] = ["--filter", "^memory/quantize/"];
 fn a_run_that_passes_writes_its_reports() {
     let folder = Folder::new();
     let arguments = ["conform", "--seed", "5", "--json", "report.json", "--junit", "report.xml"];
-    let ran = folder.run(arguments.iter().chain(&FEW)).with_code(0);
+    let page = ["--html", "report.html"];
+    let ran = folder.run(arguments.iter().chain(&page).chain(&FEW)).with_code(0);
     assert!(ran.out.contains("cpu") && ran.out.contains("seed"), "{}", ran.out);
     let report: Value = serde_json::from_slice(&fs::read(folder.path("report.json")).unwrap()).unwrap();
     assert_eq!((&report["run"]["seed"], &report["passed"]), (&Value::from(5), &Value::Bool(true)));
     assert!(!report["cases"].as_array().unwrap().is_empty());
     assert!(fs::read_to_string(folder.path("report.xml")).unwrap().contains("<testsuites"));
-    assert_eq!(folder.names(), ["report.json", "report.xml"]);
+    assert!(fs::read_to_string(folder.path("report.html")).unwrap().contains("PASSED"));
+    assert_eq!(folder.names(), ["report.html", "report.json", "report.xml"]);
 }
 
 #[test]
@@ -41,4 +43,38 @@ fn exit_codes_tell_usage_plugin_and_device_apart() {
     folder.run(["conform", "--plugin", "x.so", "--backend", "cpu"]).with_code(2);
     folder.run(["conform", "--plugin", "absent.so"]).with_code(3).saying(&["absent.so", "no such file"]);
     folder.run(["conform", "--device", "7"].iter().chain(&FEW)).with_code(4).saying(&["no device"]);
+}
+
+/// A waiver for all that FEW asks, which passes.
+fn waiver(expires: &str) -> String {
+    format!(
+        "[[waiver]]\ncases = \"memory/quantize/.*\"\nbackend = \"cpu\"\nowner = \"someone\"\nreason = \"was wrong\"\n\
+         expected = \"fail\"\nexpires = {expires}\n"
+    )
+}
+
+#[test]
+fn a_waiver_for_what_passes_fails_the_run_and_so_does_an_expired_one() {
+    let folder = Folder::new();
+    let conform = ["conform", "--waivers", "known.toml"];
+    folder.write("known.toml", &waiver("9999-12-31"));
+    let ran = folder.run(conform.iter().chain(&FEW)).with_code(1);
+    assert!(ran.out.contains("it passed; remove its waiver (was wrong)"), "{}", ran.out);
+    folder.write("known.toml", &waiver("2001-01-01"));
+    let ran = folder.run(conform.iter().chain(&FEW)).with_code(1);
+    assert!(ran.out.ends_with("FAILED: a waiver has expired\n"), "{}", ran.out);
+    folder.write("known.toml", &waiver("2001-01-01").replace("\"cpu\"", "\"another\""));
+    folder.run(conform.iter().chain(&FEW)).with_code(0);
+    folder.write("known.toml", &waiver("9999-12-31").replace("memory/quantize", "no/such"));
+    let ran = folder.run(conform.iter().chain(&FEW)).with_code(0);
+    assert!(ran.out.contains("the waiver of known.toml:1 matches no case"), "{}", ran.out);
+}
+
+#[test]
+fn what_is_wrong_with_waivers_is_said_with_its_line() {
+    let folder = Folder::new();
+    let conform = ["conform", "--waivers", "known.toml"];
+    folder.run(conform).with_code(2).saying(&["known.toml", "could not be read"]);
+    folder.write("known.toml", &waiver("9999-12-31").replace("owner", "owners"));
+    folder.run(conform).with_code(2).saying(&["known.toml:4:", "unknown field `owners`"]);
 }

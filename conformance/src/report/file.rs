@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Report, SCHEMA, junit};
+use super::{Report, SCHEMA, html, junit};
 
 /// A report that could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,15 @@ pub fn write_json(report: &Report, path: &Path) -> Result<(), FileError> {
 /// [`FileError::Write`].
 pub fn write_junit(report: &Report, path: &Path) -> Result<(), FileError> {
     write(path, |file| junit::document(report).serialize(file).map_err(io::Error::other))
+}
+
+/// Writes the HTML page.
+///
+/// # Errors
+///
+/// [`FileError::Write`].
+pub fn write_html(report: &Report, path: &Path) -> Result<(), FileError> {
+    write(path, |file| file.write_all(html::page(report).as_bytes()))
 }
 
 /// Reads a JSON report.

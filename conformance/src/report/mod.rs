@@ -2,15 +2,20 @@
 //!
 //! | module | gives |
 //! | --- | --- |
-//! | [`file`](mod@file) | JSON and JUnit files, written whole or not at all |
+//! | [`file`](mod@file) | JSON, JUnit and HTML files, written whole or not at all |
+//! | [`html`] | the page |
 //! | [`junit`] | the JUnit document |
 //! | [`text`] | the summary for a terminal |
+//! | [`schema`] | the JSON Schema of the report |
 //! | [`verdict`] | which profiles are met, and whether the run passed |
 //!
 //! A [`Report`] serialises to JSON and back without loss; [`SCHEMA`] names the shape of it and changes with it.
 
+pub(crate) mod date;
 pub mod file;
+pub mod html;
 pub mod junit;
+pub mod schema;
 pub mod text;
 pub mod verdict;
 
@@ -18,12 +23,14 @@ use std::path::PathBuf;
 
 use mxhal_core::{DeviceInfo, Identity};
 use mxhal_ffi::AbiVersions;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
 use crate::outcome::{Failure, Measures, Outcome};
 use crate::profile::Profile;
 use crate::suite::SuiteKind;
+use crate::waiver::Expected;
 
 pub use verdict::{ProfileVerdict, Standing};
 
@@ -31,7 +38,7 @@ pub use verdict::{ProfileVerdict, Standing};
 pub const SCHEMA: &str = "mxhal-conformance-report/1";
 
 /// A finished run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// [`SCHEMA`], as of the program that wrote it.
     pub schema: String,
@@ -47,6 +54,9 @@ pub struct Report {
     pub run: RunReport,
     /// Each case, in the order of the suites.
     pub cases: Vec<CaseReport>,
+    /// Each waiver that the run was given, and how it stood.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub waivers: Vec<WaiverReport>,
     /// What is worth saying and is nobody's failure.
     pub notes: Vec<String>,
     /// Every profile, met or not.
@@ -56,7 +66,7 @@ pub struct Report {
 }
 
 /// The suite that asked.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SuiteReport {
     /// The version of this crate.
     pub version: String,
@@ -67,7 +77,7 @@ pub struct SuiteReport {
 }
 
 /// The plugin that was asked.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PluginReport {
     /// Its file; absent for the embedded one.
     pub path: Option<PathBuf>,
@@ -93,7 +103,7 @@ impl PluginReport {
 }
 
 /// The ABI versions of a plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AbiReport {
     /// Major version.
     pub major: u32,
@@ -113,7 +123,7 @@ impl From<AbiVersions> for AbiReport {
 }
 
 /// The device that was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceReport {
     /// Which of the plugin's devices.
     pub index: u32,
@@ -139,7 +149,7 @@ impl DeviceReport {
 }
 
 /// The machine that asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
     /// `linux`.
     pub os: String,
@@ -165,7 +175,7 @@ impl Environment {
 }
 
 /// How it was asked.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RunReport {
     /// What all random data were drawn from.
     pub seed: u64,
@@ -173,6 +183,9 @@ pub struct RunReport {
     pub filter: Option<String>,
     /// The profile that was claimed, if there was one.
     pub profile: Option<Profile>,
+    /// What the device is simulated by; absent where it is not. What is simulated says nothing of a product.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub simulated: Option<String>,
     /// Workers at once.
     pub jobs: usize,
     /// When it began, in seconds since 1970.
@@ -182,7 +195,7 @@ pub struct RunReport {
 }
 
 /// One case and what came of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CaseReport {
     /// Its name.
     pub name: String,
@@ -195,7 +208,7 @@ pub struct CaseReport {
     /// What came of it.
     #[serde(flatten)]
     pub state: State,
-    /// The command that asks it again; present where it is wrong.
+    /// The command that asks it again; present where it is wrong, or would be without its waiver.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reproduce: Option<String>,
 }
@@ -213,8 +226,61 @@ impl CaseReport {
     }
 }
 
+/// A waiver and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WaiverReport {
+    /// Where it is written, as `FILE:LINE`.
+    pub place: String,
+    /// The regular expression for the names of its cases.
+    pub cases: String,
+    /// That for the plugin's name; absent where it is for any.
+    pub backend: Option<String>,
+    /// That for the device's name; absent where it is for any.
+    pub device: Option<String>,
+    /// The range of driver versions; absent where it is for any.
+    pub driver: Option<String>,
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// How its cases end.
+    pub expected: Expected,
+    /// The last day on which it holds: `2027-01-31`.
+    pub expires: String,
+    /// How it stood.
+    pub standing: WaiverStanding,
+    /// Names of the cases that it was applied to: those waived, and those that passed unexpectedly.
+    pub applied: Vec<String>,
+}
+
+/// How a waiver stood in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaiverStanding {
+    /// It was applied where it matched.
+    InForce,
+    /// It matches no case of the suite.
+    Unused,
+    /// It is for another backend, device or driver.
+    Elsewhere,
+    /// Its last day is over, which fails the run.
+    Expired,
+}
+
+impl WaiverStanding {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InForce => "in force",
+            Self::Unused => "matches no case",
+            Self::Elsewhere => "for another backend, device or driver",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// What came of a case.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum State {
     /// As it should be.

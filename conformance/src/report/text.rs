@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{CaseReport, ProfileVerdict, Report, Standing, State, StateKind};
+use super::verdict::waivers_hold;
+use super::{CaseReport, ProfileVerdict, Report, Standing, State, StateKind, WaiverStanding};
 use crate::suite::SuiteKind;
 
 /// The summary of a run: who was asked, counts, what is wrong and how to see it again, what is refused and why, the
@@ -14,6 +15,7 @@ pub fn summary(report: &Report) -> String {
     counts(&mut text, report);
     wrong(&mut text, report);
     refused(&mut text, report);
+    waivers(&mut text, report);
     if !report.notes.is_empty() {
         text.push_str("\nnotes\n");
         for note in &report.notes {
@@ -85,6 +87,9 @@ fn head(text: &mut String, report: &Report) {
         ),
         None => line(text, format_args!("device   none was reached")),
     }
+    if let Some(simulator) = &report.run.simulated {
+        line(text, format_args!("         SIMULATED by {simulator}"));
+    }
     let run = &report.run;
     let chosen = if report.cases.len() < report.suite.cases {
         format!("{} of {}", report.cases.len(), report.suite.cases)
@@ -144,7 +149,26 @@ fn refused(text: &mut String, report: &Report) {
     }
 }
 
-fn standing(verdict: &ProfileVerdict) -> String {
+/// Waivers that had a part in the run.
+fn waivers(text: &mut String, report: &Report) {
+    let mut waivers = report
+        .waivers
+        .iter()
+        .filter(|waiver| waiver.standing == WaiverStanding::Expired || !waiver.applied.is_empty())
+        .peekable();
+    if waivers.peek().is_some() {
+        text.push_str("\nwaivers\n");
+    }
+    for waiver in waivers {
+        let what = match waiver.standing {
+            WaiverStanding::Expired => format!("expired on {}, mend it or renew it", waiver.expires),
+            _ => format!("until {}, applied to {} cases", waiver.expires, waiver.applied.len()),
+        };
+        line(text, format_args!("  {} ({}): {what}: {}", waiver.place, waiver.owner, waiver.reason));
+    }
+}
+
+pub(super) fn standing(verdict: &ProfileVerdict) -> String {
     let ProfileVerdict { required, satisfied, not_supported, wrong, .. } = verdict;
     match verdict.standing {
         Standing::Met => format!("met: {satisfied} of {required}"),
@@ -157,7 +181,8 @@ fn standing(verdict: &ProfileVerdict) -> String {
     }
 }
 
-fn conclusion(report: &Report) -> String {
+/// The verdict in one line, which begins with PASSED or FAILED.
+pub(super) fn conclusion(report: &Report) -> String {
     let wrong = report.cases.iter().filter(|case| case.state.is_wrong()).count();
     let executed = report
         .cases
@@ -166,6 +191,7 @@ fn conclusion(report: &Report) -> String {
     match report.run.profile {
         _ if wrong > 0 => format!("FAILED: {wrong} of {} cases are wrong", report.cases.len()),
         _ if !executed => "FAILED: nothing was executed".to_owned(),
+        _ if !waivers_hold(&report.waivers) => "FAILED: a waiver has expired".to_owned(),
         Some(profile) if !report.passed => {
             format!("FAILED: {profile} is claimed, and not all of it is supported")
         }
@@ -174,7 +200,7 @@ fn conclusion(report: &Report) -> String {
 }
 
 /// The words are a stranger's in part: what a terminal would obey is made visible.
-fn printable(text: String) -> String {
+pub(super) fn printable(text: String) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

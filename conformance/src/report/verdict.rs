@@ -3,15 +3,16 @@
 //! Without a claim, a backend is held to what it says it can do: no case may be wrong (failed, crashed, timed out,
 //! device lost, an unexpected pass), and what it refuses with a reason only leaves a profile unmet. Where a profile is
 //! claimed, a refusal within it (or within Core, which every profile contains) is a failure too. A run in which nothing
-//! was executed has not passed.
+//! was executed has not passed. A waiver that is for the backend and has expired fails the run by itself.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CaseReport, StateKind};
+use super::{CaseReport, StateKind, WaiverReport, WaiverStanding};
 use crate::profile::Profile;
 
 /// Whether a profile is met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// Every case that it requires passed.
@@ -23,7 +24,7 @@ pub enum Standing {
 }
 
 /// A profile and what is missing for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProfileVerdict {
     /// The profile.
     pub profile: Profile,
@@ -44,7 +45,12 @@ pub fn profiles(cases: &[CaseReport], required: impl Fn(Profile) -> usize) -> Ve
     Profile::ALL.into_iter().map(|profile| judge(profile, cases, &required)).collect()
 }
 
-/// Whether a run passed, where `claimed` is the profile that was asked for.
+/// Whether no waiver that is for this run has expired: one that has fails it.
+pub fn waivers_hold(waivers: &[WaiverReport]) -> bool {
+    waivers.iter().all(|waiver| waiver.standing != WaiverStanding::Expired)
+}
+
+/// Whether the cases of a run passed, where `claimed` is the profile that was asked for.
 pub fn passed(cases: &[CaseReport], claimed: Option<Profile>) -> bool {
     let kinds = || cases.iter().map(|case| case.state.kind());
     let executed = kinds().any(|kind| !matches!(kind, StateKind::NotSupported | StateKind::Skipped));

@@ -46,11 +46,14 @@ use sha2::{Digest, Sha256};
 
 use crate::case::Case;
 use crate::profile::Profile;
+use crate::report::date::Date;
 use crate::report::{
     self, CaseReport, DeviceReport, Environment, PluginReport, Report, RunReport, SCHEMA, State, SuiteReport,
+    WaiverStanding,
 };
 use crate::suite::SuiteKind;
 use crate::suite::abi::ProcessQuestion;
+use crate::waiver::{InRun, Waivers};
 use lane::{Lane, Note};
 pub use process::WorkerCommand;
 use protocol::{Load, PluginFile};
@@ -87,6 +90,10 @@ pub struct RunOptions {
     pub filter: Option<Regex>,
     /// What all random data are drawn from.
     pub seed: u64,
+    /// Failures that are known.
+    pub waivers: Waivers,
+    /// What the device is simulated by, where it is; reports say so.
+    pub simulated: Option<String>,
     /// Workers at once. More than one share the device: not for timings, and not where memory is short.
     pub jobs: NonZeroUsize,
     /// What each time limit is multiplied by: more than 1 for a simulator or a loaded machine.
@@ -122,6 +129,8 @@ impl RunOptions {
             profile: None,
             filter: None,
             seed: 0,
+            waivers: Waivers::default(),
+            simulated: None,
             jobs,
             time_factor: 1.0,
             worker: WorkerCommand::current()?,
@@ -242,6 +251,7 @@ pub fn run(options: &RunOptions, events: &mut dyn FnMut(Event)) -> Result<Report
     let all = all_cases(options.seed);
     let required = required_counts(&all);
     let suite = suite_report(&all);
+    let names: Vec<String> = all.iter().map(|case| case.name.clone()).collect();
     let chosen = choose(options, all)?;
     let mut plugin = plugin_report(&options.target);
     let load = load_order(options);
@@ -250,8 +260,7 @@ pub fn run(options: &RunOptions, events: &mut dyn FnMut(Event)) -> Result<Report
     events(Event::Planned { cases: chosen.len() });
 
     let mut device = None;
-    let mut results =
-        Results { cases: HashMap::new(), notes: Vec::new(), questions: HashMap::new(), done: 0 };
+    let mut results = Results::new(options);
     let queue: VecDeque<Case> =
         chosen.iter().filter(|case| ProcessQuestion::of(case).is_none()).cloned().collect();
     let first = Lane::start(options, &load)?;
@@ -260,10 +269,12 @@ pub fn run(options: &RunOptions, events: &mut dyn FnMut(Event)) -> Result<Report
             let identity = Identity { name: ready.name, vendor: ready.vendor, version: ready.version };
             plugin.identify(&identity, ready.abi);
             events(Event::Ready { plugin: Box::new(plugin.clone()), device: Box::new(ready.device.clone()) });
+            results.waivers = options.waivers.in_run(&plugin.name, Some(&ready.device), Date::of(started));
             device = Some(ready.device);
             work(options, &load, first, queue, &mut results, events);
         }
         Err(state) => {
+            results.waivers = options.waivers.in_run(&plugin.name, None, Date::of(started));
             results.answer(ProcessQuestion::Load, state);
             for case in queue {
                 let state = State::Skipped { text: "the plugin could not be loaded".to_owned() };
@@ -272,7 +283,12 @@ pub fn run(options: &RunOptions, events: &mut dyn FnMut(Event)) -> Result<Report
         }
     }
 
-    let cases = results.conclude(options, &chosen, events);
+    let cases = results.conclude(&chosen, events);
+    let waivers = results.waivers.conclude(&names);
+    let mut notes = results.notes;
+    notes.extend(waivers.iter().filter(|waiver| waiver.standing == WaiverStanding::Unused).map(|waiver| {
+        format!("the waiver of {} matches no case of the suite: `{}`", waiver.place, waiver.cases)
+    }));
     let profiles = report::verdict::profiles(&cases, |profile| {
         required.iter().filter(|(other, _)| profile.contains(**other)).map(|(_, count)| count).sum()
     });
@@ -286,14 +302,16 @@ pub fn run(options: &RunOptions, events: &mut dyn FnMut(Event)) -> Result<Report
             seed: options.seed,
             filter: options.filter.as_ref().map(|filter| filter.as_str().to_owned()),
             profile: options.profile,
+            simulated: options.simulated.clone(),
             jobs: options.jobs.get(),
             started,
             seconds: start.elapsed().as_secs_f64(),
         },
-        passed: report::verdict::passed(&cases, options.profile),
+        passed: report::verdict::passed(&cases, options.profile) && report::verdict::waivers_hold(&waivers),
         profiles,
         cases,
-        notes: results.notes,
+        waivers,
+        notes,
     })
 }
 
@@ -303,7 +321,7 @@ fn work(
     load: &Load,
     first: Lane<'_>,
     queue: VecDeque<Case>,
-    results: &mut Results,
+    results: &mut Results<'_>,
     events: &mut dyn FnMut(Event),
 ) {
     let more = options.jobs.get().min(queue.len().max(1)) - 1;
@@ -334,7 +352,10 @@ fn work(
 }
 
 /// What came in so far.
-struct Results {
+struct Results<'a> {
+    options: &'a RunOptions,
+    /// As they stand for this plugin and device; none before those are known.
+    waivers: InRun<'a>,
     cases: HashMap<String, CaseReport>,
     notes: Vec<String>,
     /// What went wrong with a worker as a whole; the first time counts.
@@ -342,8 +363,22 @@ struct Results {
     done: usize,
 }
 
-impl Results {
+impl<'a> Results<'a> {
+    fn new(options: &'a RunOptions) -> Self {
+        Self {
+            options,
+            waivers: InRun::default(),
+            cases: HashMap::new(),
+            notes: Vec::new(),
+            questions: HashMap::new(),
+            done: 0,
+        }
+    }
+
     fn record(&mut self, case: CaseReport, events: &mut dyn FnMut(Event)) {
+        let options = self.options;
+        let name = case.name.clone();
+        let case = self.waivers.apply(case, || options.reproduce(&name));
         self.done += 1;
         events(Event::Done { case: Box::new(case.clone()), done: self.done });
         self.cases.insert(case.name.clone(), case);
@@ -354,12 +389,8 @@ impl Results {
     }
 
     /// Answers the runner's own cases and gives all of them in the order of the list.
-    fn conclude(
-        &mut self,
-        options: &RunOptions,
-        chosen: &[Case],
-        events: &mut dyn FnMut(Event),
-    ) -> Vec<CaseReport> {
+    fn conclude(&mut self, chosen: &[Case], events: &mut dyn FnMut(Event)) -> Vec<CaseReport> {
+        let options = self.options;
         let loaded = !self.questions.contains_key(&ProcessQuestion::Load) || !self.cases.is_empty();
         let mut cases = chosen.to_vec();
         for question in ProcessQuestion::ALL {

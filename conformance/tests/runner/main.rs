@@ -9,9 +9,10 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use mxhal_conformance::check::{self, CheckError};
-use mxhal_conformance::report::{CaseReport, Report, Standing, State, StateKind, file, text};
+use mxhal_conformance::report::{CaseReport, Report, Standing, State, StateKind, WaiverStanding, file, text};
 use mxhal_conformance::runner::{Event, RunError, RunOptions, Target, run};
 use mxhal_conformance::suite::SuiteKind;
+use mxhal_conformance::waiver::Waivers;
 use mxhal_conformance::worker;
 use mxhal_ffi::loader::Policy;
 use regex::Regex;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         ("a_lost_device_gets_a_new_worker", a_lost_device_gets_a_new_worker),
         ("what_a_worker_leaves_behind_delays_nobody", what_a_worker_leaves_behind_delays_nobody),
         ("what_is_printed_is_a_failure", what_is_printed_is_a_failure),
+        ("a_crash_that_is_known_fails_no_run", a_crash_that_is_known_fails_no_run),
         ("a_shutdown_that_crashes_or_hangs_is_a_failure", a_shutdown_that_crashes_or_hangs_is_a_failure),
         ("loading_that_crashes_or_hangs_has_a_report", loading_that_crashes_or_hangs_has_a_report),
         ("a_plugin_that_loads_once_is_given_up", a_plugin_that_loads_once_is_given_up),
@@ -104,6 +106,9 @@ fn a_good_plugin_passes(bench: &Bench) {
     let path = bench.folder.join("report.json");
     file::write_json(&report, &path).unwrap();
     let back = file::read_json(&path).unwrap();
+    let written: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let schema = mxhal_conformance::report::schema::json();
+    jsonschema::draft202012::validate(&schema, &written).unwrap();
     assert_eq!(serde_json::to_value(&back).unwrap(), serde_json::to_value(&report).unwrap());
 }
 
@@ -135,6 +140,24 @@ fn a_checked_suite_survives_a_crash_and_names_it(bench: &Bench) {
     assert!(cases.iter().all(|case| case.suite == SuiteKind::Abi), "{error}");
     assert!(cases.iter().any(|case| case.state.kind() == StateKind::Crash), "{error}");
     assert!(error.to_string().contains("SIGSEGV"), "{error}");
+}
+
+fn a_crash_that_is_known_fails_no_run(bench: &Bench) {
+    let waiver = "[[waiver]]\ncases = 'abi/event/.*'\nowner = 'someone'\nreason = 'events are new'\n\
+                  expected = 'crash'\nexpires = 9999-12-31\n";
+    let waivers = Waivers::parse(waiver, Path::new("known.toml")).unwrap();
+    let options = RunOptions { waivers, ..bench.options("segv", FRAMED) };
+    let mut told = Vec::new();
+    let report = run(&options, &mut |event| {
+        if let Event::Done { case, .. } = event {
+            told.push(case.state.kind());
+        }
+    })
+    .unwrap();
+    assert!(report.passed, "{}", text::summary(&report));
+    assert!(told.contains(&StateKind::Waived) && !told.contains(&StateKind::Crash), "{told:?}");
+    assert_eq!(report.waivers[0].standing, WaiverStanding::InForce);
+    assert_eq!(report.waivers[0].applied, ["abi/event/never-recorded", "abi/event/record-and-wait"]);
 }
 
 fn an_exit_is_named(bench: &Bench) {
