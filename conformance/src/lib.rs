@@ -15,6 +15,7 @@
 //! | [`outcome`] | what came of a question |
 //! | [`profile`] | must-pass lists: Core, and what a backend may claim beyond it |
 //! | [`runner`] | parent and workers: scheduling, time limits, crashes |
+//! | [`replay`] | a failure made small, and asked again from one file |
 //! | [`worker`] | the process in which a plugin runs |
 //! | [`waiver`] | failures that are known, with an owner and an end |
 //! | [`report`] | the model of what came of a run; JSON, JUnit, HTML, text, verdicts |
@@ -65,6 +66,7 @@ pub mod opcase;
 pub mod oracle;
 pub mod outcome;
 pub mod profile;
+pub mod replay;
 pub mod report;
 pub mod runner;
 pub mod subject;

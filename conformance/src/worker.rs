@@ -35,6 +35,7 @@ use rustix::process::{
 };
 
 use crate::case::Case;
+use crate::outcome::Outcome;
 use crate::report::DeviceReport;
 use crate::runner::protocol::{Load, Order, Ready, Reply};
 use crate::subject::Subject;
@@ -82,6 +83,14 @@ fn serve(connection: &mut Connection, embedded: Option<Embedded<'_>>) -> io::Res
                 let reply = run(&subject, cases.find(&name), name, &panics);
                 connection.reply(&reply)?;
             }
+            Order::Try { trial } => {
+                let name = "trial".to_owned();
+                let reply = match trial.into_trial() {
+                    Ok(trial) => ask(name, &panics, || trial.run(&subject)),
+                    Err(text) => Reply::Panicked { name, text },
+                };
+                connection.reply(&reply)?;
+            }
             Order::Finish => {
                 drop(subject);
                 let threads = threads_before.zip(settled_thread_count(threads_before));
@@ -98,8 +107,12 @@ fn run(subject: &Subject, case: Option<&Case>, name: String, panics: &PanicMessa
         let text = "the worker has no such case: it is of another version than its parent".to_owned();
         return Reply::Panicked { name, text };
     };
+    ask(name, panics, || case.run(subject))
+}
+
+fn ask(name: String, panics: &PanicMessage, question: impl FnOnce() -> Outcome) -> Reply {
     let start = Instant::now();
-    match panic::catch_unwind(AssertUnwindSafe(|| case.run(subject))) {
+    match panic::catch_unwind(AssertUnwindSafe(question)) {
         Ok(outcome) => Reply::Done { name, outcome, seconds: start.elapsed().as_secs_f64() },
         Err(_) => Reply::Panicked { name, text: panics.take() },
     }

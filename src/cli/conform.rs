@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use mxhal::config::{BackendConfig, Config};
 use mxhal::runtime::{library_path, policy};
 use mxhal_conformance::profile::Profile;
+use mxhal_conformance::replay::{self, Budget, Recording};
 use mxhal_conformance::report::{Report, file, text};
 use mxhal_conformance::runner::{self, Event, RunOptions, Target};
 use mxhal_conformance::waiver::Waivers;
@@ -29,6 +30,7 @@ Examples:
   mxhal conform --backend cuda --filter '^exact/quantize' --seed 7
   mxhal conform --plugin ./libmxhal_mychip.so --waivers known.toml
   mxhal conform --plugin ./libmxhal_mychip.so --json report.json --html report.html
+  mxhal conform --plugin ./libmxhal_mychip.so --filter ^exact/ --replay-dir failures
 
 Exit codes: 0 all required cases pass, 1 a failure, 2 usage or configuration, 3 the plugin could not be loaded, 4 no
 device.";
@@ -84,13 +86,21 @@ pub(super) struct Conform {
     /// Failures that are known, each with an owner, a reason and an end
     #[arg(long, value_name = "FILE")]
     waivers: Option<PathBuf>,
+
+    /// Write each failing case of an operator, made small, to a file here that `mxhal replay` asks again
+    #[arg(long, value_name = "DIR")]
+    replay_dir: Option<PathBuf>,
+
+    /// Write those cases as they failed
+    #[arg(long, requires = "replay_dir")]
+    no_shrink: bool,
 }
 
 fn profiles() -> impl TypedValueParser<Value = Profile> {
     PossibleValuesParser::new(Profile::ALL.map(Profile::name)).try_map(|name| name.parse::<Profile>())
 }
 
-fn option(text: &str) -> Result<(String, String), String> {
+pub(super) fn option(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),
@@ -117,12 +127,13 @@ impl Conform {
         let report = result?;
         print(&text::summary(&report))?;
         self.write(&report)?;
+        self.record(&options, &report)?;
         Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }
 
     fn options(&self, selection: &Selection) -> anyhow::Result<RunOptions> {
         let config = selection.configuration()?;
-        let (target, mut host_options) = self.target(&config)?;
+        let (target, mut host_options) = target(self.plugin.as_deref(), &config)?;
         host_options.extend(self.option.iter().cloned());
         let defaults = RunOptions::new(target)?;
         Ok(RunOptions {
@@ -137,20 +148,6 @@ impl Conform {
             reproduce_prefix: self.command(selection),
             ..defaults
         })
-    }
-
-    fn target(&self, config: &Config) -> anyhow::Result<(Target, Vec<(String, String)>)> {
-        if let Some(path) = &self.plugin {
-            let backend = BackendConfig::in_file("plugin", path)?;
-            let policy = policy(config, &backend);
-            return Ok((Target::File { path: path.clone(), policy }, Vec::new()));
-        }
-        let backend = &config.backend;
-        let target = match library_path(config, backend)? {
-            Some(path) => Target::File { path, policy: policy(config, backend) },
-            None => Target::Embedded { name: backend.name.clone() },
-        };
-        Ok((target, backend.options.clone()))
     }
 
     /// The command that asks the same backend again.
@@ -175,6 +172,29 @@ impl Conform {
         command
     }
 
+    /// Writes replay files, or says that they can be had.
+    fn record(&self, options: &RunOptions, report: &Report) -> anyhow::Result<()> {
+        let Some(folder) = &self.replay_dir else {
+            if replay::has_recordable(options, report)? {
+                eprintln!(
+                    "with --replay-dir DIR, each operator's failing case is made small and kept in a file"
+                );
+            }
+            return Ok(());
+        };
+        let shrink = (!self.no_shrink).then(Budget::default);
+        let recording = Recording { folder: folder.clone(), shrink };
+        replay::record(options, report, &recording, &mut |path, replay| {
+            let path = shell_word(&path.to_string_lossy());
+            eprintln!(
+                "mxhal replay {path} asks {} ({} input bytes)",
+                replay.question(),
+                replay.trial.bytes()
+            );
+        })?;
+        Ok(())
+    }
+
     fn write(&self, report: &Report) -> anyhow::Result<()> {
         let write = |path: &Option<PathBuf>, write: fn(&Report, &Path) -> Result<(), file::FileError>| {
             path.as_deref().map_or(Ok(()), |path| write(report, path))
@@ -184,6 +204,24 @@ impl Conform {
         write(&self.html, file::write_html)?;
         Ok(())
     }
+}
+
+/// What is judged, and its options: a plugin's file, or else the configured backend.
+pub(super) fn target(
+    plugin: Option<&Path>,
+    config: &Config,
+) -> anyhow::Result<(Target, Vec<(String, String)>)> {
+    if let Some(path) = plugin {
+        let backend = BackendConfig::in_file("plugin", path)?;
+        let policy = policy(config, &backend);
+        return Ok((Target::File { path: path.to_owned(), policy }, Vec::new()));
+    }
+    let backend = &config.backend;
+    let target = match library_path(config, backend)? {
+        Some(path) => Target::File { path, policy: policy(config, backend) },
+        None => Target::Embedded { name: backend.name.clone() },
+    };
+    Ok((target, backend.options.clone()))
 }
 
 fn show(event: &Event, bar: &ProgressBar) {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use mxhal::config::{ConfigError, InvalidName};
 use mxhal::runtime::{BackendError, RuntimeError};
+use mxhal_conformance::replay::ReplayError;
 use mxhal_conformance::runner::RunError;
 use mxhal_conformance::waiver::WaiverError;
 
@@ -64,6 +65,7 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
                 || cause.is::<ConfigError>()
                 || cause.is::<InvalidName>()
                 || cause.is::<WaiverError>()
+                || cause.is::<ReplayError>()
             {
                 return Some(USAGE);
             }

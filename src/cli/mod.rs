@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | `devices`, `doctor`, `conform`, `moe`, `quantize`, `dequantize` | the commands |
+//! | `devices`, `doctor`, `conform`, `replay`, `moe`, `quantize`, `dequantize` | the commands |
 //! | `config`, `new_backend`, `completions` | the commands about mxhal itself |
 //! | `selection` | which configuration, backend and device |
 //! | `row_operator` | rows of a file through an operator, a chunk at a time |
@@ -21,6 +21,7 @@ mod failure;
 mod moe;
 mod new_backend;
 mod quantize;
+mod replay;
 mod row_operator;
 mod selection;
 mod terminal;
@@ -61,13 +62,14 @@ enum Command {
     Devices(devices::Devices),
     Doctor(doctor::Doctor),
     Conform(conform::Conform),
+    Replay(replay::Replay),
     Moe(moe::Moe),
     Quantize(quantize::Quantize),
     Dequantize(dequantize::Dequantize),
     Config(config::Config),
     NewBackend(new_backend::NewBackend),
     Completions(completions::Completions),
-    /// A worker of `conform`, which starts it.
+    /// A worker of `conform` and `replay`, which start it.
     #[command(hide = true)]
     ConformWorker,
     /// The process in which `doctor` loads a plugin.
@@ -89,6 +91,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Devices(command) => command.run(&selection, &terminal),
         Command::Doctor(command) => command.run(&selection, &terminal),
         Command::Conform(command) => command.run(&selection, &terminal),
+        Command::Replay(command) => command.run(&selection),
         Command::Moe(command) => command.run(&selection, &terminal),
         Command::Quantize(command) => command.run(&selection, &terminal),
         Command::Dequantize(command) => command.run(&selection, &terminal),

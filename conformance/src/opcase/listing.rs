@@ -82,7 +82,8 @@ fn activation(op: &Op) -> Option<Quantization> {
     }
 }
 
-fn shape(case: &OpCase) -> String {
+/// Rows, and the other extents of the operator.
+pub(crate) fn shape(case: &OpCase) -> String {
     let rows = match case.rows == case.op.max_rows() {
         true => case.rows.to_string(),
         false => format!("{}of{}", case.rows, case.op.max_rows()),
@@ -106,7 +107,7 @@ fn shape(case: &OpCase) -> String {
 
 /// The formats and attributes, in an order that is the same for all: weights, activations, where they come from,
 /// output, the rest.
-fn formats(op: &Op) -> String {
+pub(crate) fn formats(op: &Op) -> String {
     let product = |each: &Matmul| {
         let from = if each.input == each.activation.format { "" } else { "_from-bf16" };
         let bias = if each.bias { "_bias" } else { "" };

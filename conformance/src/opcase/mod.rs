@@ -26,6 +26,7 @@ pub(crate) mod tensor;
 
 use mxhal_core::op::MoeFfn;
 use mxhal_core::{Format, HostBuffer, Op, OpKind, Properties, Quantization, Status, Support};
+use serde::{Deserialize, Serialize};
 
 pub use recipe::{DataRecipe, Inputs, Values};
 pub use routing::Load;
@@ -57,7 +58,8 @@ pub struct OpCase {
 }
 
 /// How near outputs must come to the oracle's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Tier {
     /// The same bits, up to the sign of a sum's zero and the payload of NaN.
     Exact,
@@ -66,7 +68,8 @@ pub enum Tier {
 }
 
 /// What is asked of an operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Question {
     /// That it runs, and what it computes.
     Run,
@@ -96,12 +99,19 @@ impl OpCase {
 
     /// Asks it.
     pub fn run(&self, subject: &Subject, seed: u64) -> Outcome {
-        self.ask(subject, seed).unwrap_or_else(Stop::into_outcome)
+        let drawn = || self.data.inputs(&self.op, self.rows, seed);
+        self.ask(subject, seed, drawn).unwrap_or_else(Stop::into_outcome)
     }
 
-    fn ask(&self, subject: &Subject, seed: u64) -> Result<Outcome, Stop> {
+    /// Asks it with these inputs in place of those that its recipe gives; the seed still chooses the columns that are
+    /// compared.
+    pub(crate) fn run_on(&self, subject: &Subject, seed: u64, inputs: &Inputs) -> Outcome {
+        self.ask(subject, seed, || inputs.clone()).unwrap_or_else(Stop::into_outcome)
+    }
+
+    fn ask(&self, subject: &Subject, seed: u64, inputs: impl FnOnce() -> Inputs) -> Result<Outcome, Stop> {
         let properties = supported(subject, &self.op)?;
-        let inputs = self.data.inputs(&self.op, self.rows, seed);
+        let inputs = inputs();
         match self.question {
             Question::Run => {}
             Question::ExportWeights { parts } => return self.export(subject, &inputs, parts),

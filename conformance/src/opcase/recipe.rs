@@ -2,6 +2,7 @@
 
 use mxhal_core::op::{Argument, Combine, Matmul, Op, Role, Route};
 use mxhal_core::{Format, HostBuffer};
+use serde::{Deserialize, Serialize};
 
 use super::draw::{self, Draw, integer_limit, integer_unit};
 use super::quantizable;
@@ -11,7 +12,8 @@ use super::tensor::{floats, integers, read};
 use crate::oracle::format::power_of_two;
 
 /// What the tensors and weights of a case hold.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct DataRecipe {
     /// The numbers.
     pub values: Values,
@@ -33,7 +35,8 @@ impl DataRecipe {
 }
 
 /// Which numbers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Values {
     /// About normal, of sizes that differ from column to column; weights are any codes under neighbouring scales.
     Ordinary,

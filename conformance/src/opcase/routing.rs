@@ -1,13 +1,15 @@
 //! Drawing what decides which rows go to which expert: ids, counts, positions, maps, logits.
 
 use mxhal_core::op::{MoeFfn, Op, Permute, Route};
+use serde::{Deserialize, Serialize};
 
 use super::random::Random;
 use super::recipe::Values;
 use crate::oracle::{self, Matrix};
 
 /// How rows are spread over experts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Load {
     /// Any expert, the experts of a token different as far as there are enough.
     Even,

@@ -91,11 +91,18 @@ pub fn read_json(path: &Path) -> Result<Report, FileError> {
     }
 }
 
-/// Writes a file beside `path`, and renames it when it is whole.
 fn write(
     path: &Path,
     contents: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), FileError> {
+    write_whole(path, contents).map_err(|source| FileError::Write { path: path.to_owned(), source })
+}
+
+/// Writes a file beside `path`, and renames it when it is whole.
+pub(crate) fn write_whole(
+    path: &Path,
+    contents: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);
@@ -105,9 +112,9 @@ fn write(
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&part, path)
     });
-    written.map_err(|source| {
+    if written.is_err() {
         // What is left of a write that failed is of use to nobody, and may not be there at all.
         let _ = fs::remove_file(&part);
-        FileError::Write { path: path.to_owned(), source }
-    })
+    }
+    written
 }

@@ -200,7 +200,7 @@ pub(super) fn conclusion(report: &Report) -> String {
 }
 
 /// The words are a stranger's in part: what a terminal would obey is made visible.
-pub(super) fn printable(text: String) -> String {
+pub fn printable(text: String) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

@@ -10,6 +10,7 @@ use super::protocol::{Load, Order, Ready, Reply};
 use super::{RunError, RunOptions};
 use crate::case::Case;
 use crate::outcome::{Failure, Outcome};
+use crate::replay::Trial;
 use crate::report::{CaseReport, State};
 use crate::suite::abi::ProcessQuestion;
 
@@ -23,7 +24,7 @@ const LONGEST_LIMIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const STARTS: usize = 3;
 
 /// What a lane has to say.
-pub(super) enum Note {
+pub(crate) enum Note {
     Started(String),
     Done(Box<CaseReport>),
     /// What went wrong with a worker as a whole.
@@ -33,7 +34,7 @@ pub(super) enum Note {
 }
 
 /// A worker, or none yet, and what it takes to start one.
-pub(super) struct Lane<'a> {
+pub(crate) struct Lane<'a> {
     options: &'a RunOptions,
     load: &'a Load,
     worker: Option<Worker>,
@@ -42,12 +43,12 @@ pub(super) struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    pub(super) const fn new(options: &'a RunOptions, load: &'a Load) -> Self {
+    pub(crate) const fn new(options: &'a RunOptions, load: &'a Load) -> Self {
         Self { options, load, worker: None, last_case: None }
     }
 
     /// A lane whose worker is up. The inner error is what `abi/load` found: a crash or a timeout.
-    pub(super) fn start(
+    pub(crate) fn start(
         options: &'a RunOptions,
         load: &'a Load,
     ) -> Result<Result<(Self, Ready), State>, RunError> {
@@ -86,12 +87,27 @@ impl<'a> Lane<'a> {
         self.finish(&tell);
     }
 
+    /// Asks a trial, of a worker that is started if there is none.
+    pub(crate) fn try_trial(&mut self, trial: &Trial, limit: Duration) -> (State, f64) {
+        if self.worker.is_none()
+            && let Err(state) = self.restart()
+        {
+            return (state, 0.0);
+        }
+        let order = Order::Try { trial: Box::new(trial.into()) };
+        self.give(&order, "a trial", self.scaled(limit), &|_| {})
+    }
+
     fn ask(&mut self, case: &Case, tell: &impl Fn(Note)) -> (State, f64) {
-        let limit = self.scaled(case.time_limit);
+        let order = Order::Run { name: case.name.clone() };
+        self.give(&order, &case.name, self.scaled(case.time_limit), tell)
+    }
+
+    fn give(&mut self, order: &Order, name: &str, limit: Duration, tell: &impl Fn(Note)) -> (State, f64) {
         let start = Instant::now();
         let worker = self.worker.as_mut().expect("a worker was started before");
         let before = worker.output().len();
-        let answer = worker.ask(&Order::Run { name: case.name.clone() }, limit);
+        let answer = worker.ask(order, limit);
         let elapsed = start.elapsed().as_secs_f64();
         let state = match answer {
             Ok(Reply::Done { outcome, seconds, .. }) => {
@@ -99,7 +115,7 @@ impl<'a> Lane<'a> {
                 if lost {
                     self.retire(tell);
                 } else {
-                    self.last_case = Some(case.name.clone());
+                    self.last_case = Some(name.to_owned());
                     self.listen(tell);
                 }
                 return (outcome.into(), seconds);

@@ -25,7 +25,7 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
-mod lane;
+pub(crate) mod lane;
 pub(crate) mod process;
 pub(crate) mod protocol;
 
@@ -245,9 +245,7 @@ pub fn list(options: &RunOptions) -> Result<Vec<Case>, RunError> {
 /// [`RunError`], whose [`exit_code`](RunError::exit_code) is the program's. A plugin that crashes or hangs while it is
 /// loaded is not such an error: there is a report, with `abi/load` as its failure.
 pub fn run(options: &RunOptions, events: &mut dyn FnMut(Event)) -> Result<Report, RunError> {
-    if !(options.time_factor.is_finite() && options.time_factor > 0.0) {
-        return Err(RunError::TimeFactor(options.time_factor));
-    }
+    check_time_factor(options)?;
     let all = all_cases(options.seed);
     let required = required_counts(&all);
     let suite = suite_report(&all);
@@ -313,6 +311,13 @@ pub fn run(options: &RunOptions, events: &mut dyn FnMut(Event)) -> Result<Report
         waivers,
         notes,
     })
+}
+
+pub(crate) fn check_time_factor(options: &RunOptions) -> Result<(), RunError> {
+    if options.time_factor.is_finite() && options.time_factor > 0.0 {
+        return Ok(());
+    }
+    Err(RunError::TimeFactor(options.time_factor))
 }
 
 /// Runs the queue in as many lanes as there are jobs, the first of which has its worker already.
@@ -456,7 +461,7 @@ fn suite_report(all: &[Case]) -> SuiteReport {
     }
 }
 
-fn plugin_report(target: &Target) -> PluginReport {
+pub(crate) fn plugin_report(target: &Target) -> PluginReport {
     match target {
         Target::Embedded { name } => PluginReport { name: name.clone(), ..PluginReport::default() },
         Target::File { path, .. } => PluginReport {
@@ -485,7 +490,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn load_order(options: &RunOptions) -> Load {
+pub(crate) fn load_order(options: &RunOptions) -> Load {
     let file = match &options.target {
         Target::File { path, policy } => Some(PluginFile::new(path.clone(), policy)),
         Target::Embedded { .. } => None,

@@ -1,7 +1,8 @@
 //! What parent and worker say to each other: JSON, one message a line, over a socket that the worker finds as its
 //! standard input.
 //!
-//! Only names of cases cross, never cases: both sides make the same list from the same seed.
+//! Of the suite's cases only names cross: both sides make the same list from the same seed. Trials, which belong to no
+//! list, cross whole.
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use mxhal_ffi::loader::{Policy, WritablePolicy};
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Outcome;
+use crate::replay::TrialRecord;
 use crate::report::{AbiReport, DeviceReport};
 
 /// From the parent.
@@ -21,6 +23,11 @@ pub(crate) enum Order {
     Run {
         /// The case.
         name: String,
+    },
+    /// A case that comes with its data. Answered by `Done` or `Panicked`.
+    Try {
+        /// The case and the data.
+        trial: Box<TrialRecord>,
     },
     /// Let go of everything. Answered by `Finished`, after which the worker exits.
     Finish,
