@@ -328,3 +328,101 @@ fn halfway(buffer: &HostBuffer) -> Option<usize> {
     let format = buffer.layout.format();
     is_number(format).then(|| (buffer.data.len() / 2).next_multiple_of(format.bits().div_ceil(8)))
 }
+
+#[cfg(test)]
+mod tests {
+    use mxhal_core::Quantization;
+    use mxhal_core::op::{Matmul, Permute};
+
+    use super::*;
+    use crate::opcase::{OpCase, Values};
+    use crate::outcome::{Failure, Measures};
+
+    fn product() -> Trial {
+        let each = Matmul { bias: true, ..Matmul::mxfp4(9, 33, 160, Quantization::none()) };
+        let mut case = OpCase::new(each, Values::Ordinary, Tier::Bounded);
+        case.row_gap = 5;
+        Trial::new(&case, 3)
+    }
+
+    fn fail(message: &str) -> State {
+        State::Fail(Failure::new(message))
+    }
+
+    fn matmul(trial: &Trial) -> Matmul {
+        let Op::Matmul(each) = trial.case.op else { panic!("{:?}", trial.case.op) };
+        each
+    }
+
+    /// Wrong where there are 64 columns or more; other numbers in each message.
+    fn needs_two_blocks(trial: &Trial) -> State {
+        match matmul(trial).k {
+            64.. => fail(&format!("element {} of y is wrong", matmul(trial).n)),
+            _ => State::Pass(Measures::default()),
+        }
+    }
+
+    #[test]
+    fn what_the_failure_needs_is_left_and_nothing_else() {
+        let run = || {
+            let trial = product();
+            shrink(&trial, &needs_two_blocks(&trial), Budget::default(), &mut needs_two_blocks)
+        };
+        let small = run();
+        let each = matmul(&small.trial);
+        assert_eq!((each.m, each.n, each.k, each.bias, small.trial.case.row_gap), (1, 1, 64, false, 0));
+        assert!(small.trial.inputs.weights[0].scales.iter().all(|&scale| scale == 127));
+        assert!(small.steps < 100, "{}", small.steps);
+        assert_eq!(run().trial, small.trial);
+    }
+
+    #[test]
+    fn the_row_that_is_wrong_is_found_wherever_it_is() {
+        let op = Permute {
+            tokens: 21,
+            columns: 64,
+            experts: 8,
+            top_k: 3,
+            format: Format::Bf16,
+            weights: true,
+            mapped: Some(12),
+        };
+        let trial = Trial::new(&OpCase::new(op, Values::Ordinary, Tier::Exact), 1);
+        let weight_at = |trial: &Trial, slot: usize| {
+            let place = place_of(trial, "weights")?;
+            Some(trial.inputs.tensors[place].as_ref()?.data[4 * slot..][..4].to_vec())
+        };
+        let culprit = weight_at(&trial, 13 * 3 + 1).unwrap();
+        let mut ask = |trial: &Trial| {
+            let slots = trial.case.rows * axis_top_k(trial);
+            match (0..slots).any(|slot| weight_at(trial, slot).as_ref() == Some(&culprit)) {
+                true => fail("row_weights is not what is exactly right"),
+                false => State::Pass(Measures::default()),
+            }
+        };
+        let small = shrink(&trial, &ask(&trial), Budget::default(), &mut ask).trial;
+        let Op::Permute(op) = small.case.op else { panic!("{:?}", small.case.op) };
+        assert_eq!((op.tokens, op.columns, op.experts, op.top_k, op.mapped), (1, 1, 1, 1, None));
+        assert_eq!(weight_at(&small, 0).unwrap(), culprit);
+    }
+
+    fn axis_top_k(trial: &Trial) -> usize {
+        Axis::TopK.extent(trial).expect("Permute has it")
+    }
+
+    #[test]
+    fn another_failure_is_not_followed_and_the_budget_is_kept() {
+        let trial = product();
+        let mut ask = |trial: &Trial| match matmul(trial).m {
+            9 => fail("y is not what is exactly right"),
+            _ => fail("red zone: a byte 1 past the end of y was written"),
+        };
+        let small = shrink(&trial, &ask(&trial), Budget::default(), &mut ask);
+        assert_eq!((matmul(&small.trial).m, matmul(&small.trial).n), (9, 1));
+        let budget = Budget { steps: 3, ..Budget::default() };
+        let small = shrink(&trial, &needs_two_blocks(&trial), budget, &mut needs_two_blocks);
+        assert_eq!(small.steps, 3);
+        let budget = Budget { time: Duration::ZERO, ..Budget::default() };
+        assert_eq!(shrink(&trial, &needs_two_blocks(&trial), budget, &mut needs_two_blocks).trial, trial);
+    }
+}
