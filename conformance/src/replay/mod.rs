@@ -48,8 +48,8 @@ pub use shrink::{Budget, Kind};
 pub use trial::Trial;
 pub(crate) use trial::TrialRecord;
 
-/// The longest that one smaller trial may take: those that pass take less, and those that hang would eat the budget.
-const STEP_LIMIT: Duration = Duration::from_secs(2);
+/// How long each trial is waited for while a hang is made smaller: whole time limits would leave time for few.
+const HANG_LIMIT: Duration = Duration::from_secs(2);
 
 /// What came of asking a trial again.
 #[derive(Clone, Debug, Serialize)]
@@ -183,7 +183,7 @@ pub fn record(
 /// Shrinks a replay, if its trial fails alone as it did in the run.
 fn make_small(replay: &mut Replay, budget: Budget, lane: &mut Lane<'_>, limit: Duration) {
     let hangs = replay.verdict.kind() == StateKind::Timeout;
-    let short = limit.min(STEP_LIMIT);
+    let short = limit.min(if hangs { HANG_LIMIT } else { budget.time });
     let mut ask = |trial: &Trial| lane.try_trial(trial, short).0;
     let alone = ask(&replay.trial);
     if Kind::of(&alone) != Kind::of(&replay.verdict) {

@@ -77,7 +77,7 @@ pub(super) fn shrink(
             search.trim(axis);
         }
         for simplify in ATTRIBUTES {
-            search.attempt(|trial| simplify(trial));
+            search.attempt(simplify);
         }
         search.simplify_values();
         if search.is_over() || search.best.trial == before {
