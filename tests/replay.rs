@@ -116,6 +116,20 @@ fn a_hang_is_a_verdict_and_no_shrink_keeps_the_case_whole() {
 }
 
 #[test]
+fn what_the_time_for_shrinking_leaves_is_counted() {
+    let faulty = Faulty::new("nibbles-swapped");
+    let filter = "^exact/quantize/ties/40x160/(bf16|f32)_mxfp4$";
+    let arguments = ["conform", "--filter", filter, "--replay-dir", "failures", "--shrink-time", "0"];
+    let output = faulty.run(&arguments);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("2 more failures are not in failures"),
+        "{output:?}"
+    );
+    assert_eq!(fs::read_dir(faulty.0.path().join("failures")).unwrap().count(), 0);
+}
+
+#[test]
 fn failures_name_the_option_and_files_that_are_wrong_are_matters_of_usage() {
     let faulty = Faulty::new("nibbles-swapped");
     let filter = "^exact/quantize/ties/40x160/bf16_mxfp4$";

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -10,7 +11,7 @@ use indicatif::ProgressBar;
 use mxhal::config::{BackendConfig, Config};
 use mxhal::runtime::{library_path, policy};
 use mxhal_conformance::profile::Profile;
-use mxhal_conformance::replay::{self, Budget, Recording};
+use mxhal_conformance::replay::{self, Recording, Shrinking};
 use mxhal_conformance::report::{Report, file, text};
 use mxhal_conformance::runner::{self, Event, RunOptions, Target};
 use mxhal_conformance::waiver::Waivers;
@@ -94,6 +95,16 @@ pub(super) struct Conform {
     /// Write those cases as they failed
     #[arg(long, requires = "replay_dir")]
     no_shrink: bool,
+
+    /// How long all of them may take to be made small; those that are left then are not written
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 120,
+        requires = "replay_dir",
+        conflicts_with = "no_shrink"
+    )]
+    shrink_time: u64,
 }
 
 fn profiles() -> impl TypedValueParser<Value = Profile> {
@@ -182,9 +193,10 @@ impl Conform {
             }
             return Ok(());
         };
-        let shrink = (!self.no_shrink).then(Budget::default);
+        let total = Duration::from_secs(self.shrink_time);
+        let shrink = (!self.no_shrink).then(|| Shrinking { total, ..Shrinking::default() });
         let recording = Recording { folder: folder.clone(), shrink };
-        replay::record(options, report, &recording, &mut |path, replay| {
+        let left = replay::record(options, report, &recording, &mut |path, replay| {
             let path = shell_word(&path.to_string_lossy());
             eprintln!(
                 "mxhal replay {path} asks {} ({} input bytes)",
@@ -192,6 +204,14 @@ impl Conform {
                 replay.trial.bytes()
             );
         })?;
+        if left > 0 {
+            eprintln!(
+                "{left} more failures are not in {}: the {} s for making them small are over; see --shrink-time, \
+                 --filter and --no-shrink",
+                folder.display(),
+                self.shrink_time
+            );
+        }
         Ok(())
     }
 

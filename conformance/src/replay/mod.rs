@@ -32,7 +32,7 @@ mod shrink;
 mod trial;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mxhal_core::Identity;
 use serde::Serialize;
@@ -108,8 +108,24 @@ pub fn ask(options: &RunOptions, replay: &Replay) -> Result<Answer, RunError> {
 pub struct Recording {
     /// The folder; it is made if it is not there.
     pub folder: PathBuf,
-    /// How much shrinking one case may cost; `None` to write it as it is.
-    pub shrink: Option<Budget>,
+    /// How much shrinking may cost; `None` to write every case as it is.
+    pub shrink: Option<Shrinking>,
+}
+
+/// What shrinking may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Shrinking {
+    /// One case.
+    pub each: Budget,
+    /// All of them: after this time, those that are left are not recorded.
+    pub total: Duration,
+}
+
+impl Default for Shrinking {
+    /// Two minutes for all.
+    fn default() -> Self {
+        Self { each: Budget::default(), total: Duration::from_secs(120) }
+    }
 }
 
 /// Whether [`record`] would write anything for a run's report.
@@ -138,7 +154,8 @@ fn recordable<'a>(report: &'a Report, cases: &'a [Case]) -> Vec<(&'a CaseReport,
 
 /// Writes a file for each failing case of an operator in a run's report; `written` is called for each as it is written.
 ///
-/// A case that does not fail when it is asked once more, alone, is written as it was seen in the run.
+/// A case that does not fail when it is asked once more, alone, is written as it was seen in the run. Gives the number of
+/// cases that were left out because the time for shrinking was over: whole, each may be as large as a layer.
 ///
 /// # Errors
 ///
@@ -148,15 +165,20 @@ pub fn record(
     report: &Report,
     recording: &Recording,
     written: &mut dyn FnMut(&Path, &Replay),
-) -> Result<(), RecordError> {
+) -> Result<usize, RecordError> {
     let cases: Vec<Case> = runner::list(options)?;
     let wrong = recordable(report, &cases);
-    let Some(device) = report.device.clone().filter(|_| !wrong.is_empty()) else { return Ok(()) };
+    let Some(device) = report.device.clone().filter(|_| !wrong.is_empty()) else { return Ok(0) };
     std::fs::create_dir_all(&recording.folder)
         .map_err(|source| ReplayError::Write { path: recording.folder.clone(), source })?;
     let load = runner::load_order(options);
     let mut lane = Lane::new(options, &load);
-    for (seen, case, op_case) in wrong {
+    let (start, count) = (Instant::now(), wrong.len());
+    for (place, (seen, case, op_case)) in wrong.into_iter().enumerate() {
+        let left = recording.shrink.map(|shrink| shrink.total.saturating_sub(start.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(count - place);
+        }
         let trial = Trial::new(op_case, case.seed);
         let mut replay = Replay {
             case: seen.name.clone(),
@@ -170,14 +192,15 @@ pub fn record(
             environment: Environment::here(),
             trial,
         };
-        if let Some(budget) = recording.shrink {
+        if let (Some(shrink), Some(left)) = (recording.shrink, left) {
+            let budget = Budget { time: shrink.each.time.min(left), ..shrink.each };
             make_small(&mut replay, budget, &mut lane, case.time_limit);
         }
         let path = recording.folder.join(file_name(&seen.name));
         replay.write(&path)?;
         written(&path, &replay);
     }
-    Ok(())
+    Ok(0)
 }
 
 /// Shrinks a replay, if its trial fails alone as it did in the run.
