@@ -1,6 +1,7 @@
 //! The command line of mxhal; `mxhal --help` says what it does.
 
 mod cli;
+mod random;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -3,7 +3,9 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `devices`, `doctor`, `conform`, `replay`, `moe`, `quantize`, `dequantize` | the commands |
+//! | `synth` | the command that makes checkpoints up |
 //! | `config`, `new_backend`, `completions` | the commands about mxhal itself |
+//! | `new_folder` | where a command may make a folder |
 //! | `selection` | which configuration, backend and device |
 //! | `row_operator` | rows of a file through an operator, a chunk at a time |
 //! | `terminal` | colour, progress, logs |
@@ -20,10 +22,12 @@ mod doctor;
 mod failure;
 mod moe;
 mod new_backend;
+mod new_folder;
 mod quantize;
 mod replay;
 mod row_operator;
 mod selection;
+mod synth;
 mod terminal;
 
 use std::io::{self, ErrorKind, Write};
@@ -66,6 +70,7 @@ enum Command {
     Moe(moe::Moe),
     Quantize(quantize::Quantize),
     Dequantize(dequantize::Dequantize),
+    Synth(synth::Synth),
     Config(config::Config),
     NewBackend(new_backend::NewBackend),
     Completions(completions::Completions),
@@ -95,6 +100,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Moe(command) => command.run(&selection, &terminal),
         Command::Quantize(command) => command.run(&selection, &terminal),
         Command::Dequantize(command) => command.run(&selection, &terminal),
+        Command::Synth(command) => command.run(&terminal),
         Command::Config(command) => command.run(&selection),
         Command::NewBackend(command) => command.run(),
         Command::Completions(command) => command.run(),

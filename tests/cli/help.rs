@@ -5,9 +5,18 @@ use super::Folder;
 #[test]
 fn help_names_the_commands_and_the_exit_codes() {
     let ran = Folder::new().run(["--help"]).with_code(0);
-    for word in
-        ["devices", "doctor", "conform", "moe", "quantize", "dequantize", "completions", "--config", "4 no"]
-    {
+    for word in [
+        "devices",
+        "doctor",
+        "conform",
+        "moe",
+        "quantize",
+        "dequantize",
+        "synth",
+        "completions",
+        "--config",
+        "4 no",
+    ] {
         assert!(ran.out.contains(word), "{word} is not in\n{}", ran.out);
     }
     assert!(!ran.out.contains("conform-worker") && !ran.out.contains("doctor-worker"), "{}", ran.out);

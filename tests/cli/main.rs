@@ -12,6 +12,7 @@ mod doctor;
 mod help;
 mod interruption;
 mod moe;
+mod synth;
 
 use std::ffi::OsStr;
 use std::fs;

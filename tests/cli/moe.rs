@@ -25,7 +25,7 @@ fn moe(folder: &Folder, checkpoint: &Path, layer: &str, more: &[&str]) -> Ran {
     folder.run(arguments)
 }
 
-fn floats(file: &TensorFile, name: &str) -> Vec<f64> {
+pub(super) fn floats(file: &TensorFile, name: &str) -> Vec<f64> {
     let tensor = file.tensor(name).unwrap();
     let bytes = tensor.bytes();
     match tensor.dtype() {

@@ -3,7 +3,6 @@
 mod project;
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,6 +10,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::failure::Usage;
+use super::new_folder::place;
 use super::print;
 use project::{Crates, Language, Project};
 
@@ -116,36 +116,6 @@ fn write(project: &Project, folder: &Path) -> anyhow::Result<()> {
     }
     // Over an empty folder this succeeds, and over one that has been filled since it fails.
     fs::rename(&staged, &place).with_context(failed)
-}
-
-/// The absolute path of a folder that does not exist, or is empty.
-fn place(folder: &Path) -> Result<PathBuf, Usage> {
-    let shown = folder.display();
-    match fs::read_dir(folder) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                return Err(Usage(format!("{shown} is not empty; name a folder that is, or a new one")));
-            }
-            let place = fs::canonicalize(folder).map_err(|error| Usage(format!("{shown}: {error}")))?;
-            if std::env::current_dir().is_ok_and(|here| here == place) || place.parent().is_none() {
-                let text = format!("{shown} is the folder that you are in; go one up and name it from there");
-                return Err(Usage(text));
-            }
-            Ok(place)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(folder).is_err() => {
-            let parent = match folder.parent() {
-                Some(parent) if parent != Path::new("") => parent,
-                _ => Path::new("."),
-            };
-            let last = folder.file_name().ok_or_else(|| Usage(format!("{shown} names no folder")))?;
-            let parent = fs::canonicalize(parent).map_err(|error| {
-                Usage(format!("{shown} cannot be made: {}: {error}; make that first", parent.display()))
-            })?;
-            Ok(parent.join(last))
-        }
-        Err(error) => Err(Usage(format!("{shown} cannot be a new folder: {error}"))),
-    }
 }
 
 #[cfg(test)]
