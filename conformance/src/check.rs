@@ -104,7 +104,8 @@ pub fn profile(profile: Profile, open: Open<'_>) -> Result<Summary, CheckError> 
 /// let target = Target::File { path: "build/libmxhal_mychip.so".into(), policy: Policy::default() };
 /// let mut options = RunOptions::new(target)?;
 /// // Any program whose `main` calls `mxhal_conformance::worker::main`; `mxhal` is one.
-/// options.worker = WorkerCommand { program: "mxhal".into(), arguments: vec!["conform-worker".into()] };
+/// let arguments = vec!["conform-worker".into()];
+/// options.worker = WorkerCommand { program: "mxhal".into(), arguments, environment: Vec::new() };
 /// check::isolated(SuiteKind::Abi, &options)?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```

@@ -22,6 +22,7 @@ use regex::Regex;
 use super::failure::FAILED;
 use super::print;
 use super::selection::Selection;
+use super::simulators::{self, Product};
 use super::terminal::Terminal;
 
 const EXAMPLES: &str = "\
@@ -29,6 +30,7 @@ Examples:
   mxhal conform
   mxhal conform --plugin ./libmxhal_mychip.so --profile fused
   mxhal conform --backend cuda --filter '^exact/quantize' --seed 7
+  mxhal conform --backend ascend --simulate Ascend950PR_9599
   mxhal conform --plugin ./libmxhal_mychip.so --waivers known.toml
   mxhal conform --plugin ./libmxhal_mychip.so --json report.json --html report.html
   mxhal conform --plugin ./libmxhal_mychip.so --filter ^exact/ --replay-dir failures
@@ -47,6 +49,10 @@ pub(super) struct Conform {
     /// An option for the plugin, as [backend.options] has them; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = option)]
     option: Vec<(String, String)>,
+
+    /// Judge the plugin on a simulator of its driver, as this product; reports say so
+    #[arg(long, value_name = "PRODUCT", value_parser = simulators::products())]
+    simulate: Option<Product>,
 
     /// The profile that the backend claims; what it refuses of that is a failure
     #[arg(long, value_name = "NAME", value_parser = profiles())]
@@ -125,13 +131,15 @@ pub(super) fn worker() -> ExitCode {
 
 impl Conform {
     pub(super) fn run(self, selection: &Selection, terminal: &Terminal) -> anyhow::Result<ExitCode> {
-        let options = self.options(selection)?;
+        let mut options = self.options(selection)?;
         if self.list {
             let names: String =
                 runner::list(&options)?.iter().map(|case| format!("{}\n", case.name)).collect();
             print(&names)?;
             return Ok(ExitCode::SUCCESS);
         }
+        // It is there until the workers are done with it.
+        let _simulation = self.simulate.map(|product| product.simulate(&mut options)).transpose()?;
         let bar = terminal.bar(0, false);
         let result = runner::run(&options, &mut |event| show(&event, &bar));
         bar.finish_and_clear();
@@ -176,6 +184,9 @@ impl Conform {
         }
         if let Some(device) = selection.device {
             add("--device", &device.to_string());
+        }
+        if let Some(product) = self.simulate {
+            add("--simulate", product.name());
         }
         for (key, value) in &self.option {
             add("--option", &format!("{key}={value}"));

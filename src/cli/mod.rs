@@ -7,6 +7,7 @@
 //! | `config`, `new_backend`, `completions` | the commands about mxhal itself |
 //! | `new_folder` | where a command may make a folder |
 //! | `selection` | which configuration, backend and device |
+//! | `simulators` | what stands in for a vendor's driver |
 //! | `row_operator` | rows of a file through an operator, a chunk at a time |
 //! | `terminal` | colour, progress, logs |
 //! | `failure` | errors as they are printed, and exit codes |
@@ -27,6 +28,7 @@ mod quantize;
 mod replay;
 mod row_operator;
 mod selection;
+mod simulators;
 mod synth;
 mod terminal;
 

@@ -12,6 +12,7 @@ mod doctor;
 mod help;
 mod interruption;
 mod moe;
+mod simulators;
 mod synth;
 
 use std::ffi::OsStr;

@@ -56,14 +56,14 @@ impl Device for AscendDevice {
         let version = runtime.library().aclrt_get_version();
         let version = version.map_or_else(
             |_| String::new(),
-            |(major, minor, patch)| format!("AscendCL {major}.{minor}.{patch}, "),
+            |(major, minor, patch)| format!("AscendCL {major}.{minor}.{patch}{}, ", soc.remark()),
         );
         // A number that an older CANN does not know is left at 0.
         let cores = runtime.device_attribute(context.device(), sys::ACL_DEV_ATTR_CUBE_CORE_NUM).unwrap_or(0);
         Ok(DeviceInfo {
             name: soc.product(),
             architecture: soc.name().to_owned(),
-            driver: format!("{version}CANN at {}{}", runtime.library().root().display(), soc.remark()),
+            driver: format!("{version}CANN at {}", runtime.library().root().display()),
             memory_bytes: total as u64,
             alignment: ALIGNMENT,
             units: u32::try_from(cores).unwrap_or(0),

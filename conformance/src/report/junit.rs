@@ -26,6 +26,9 @@ pub fn document(report: &Report) -> quick_junit::Report {
         if let Some(device) = &report.device {
             suite.add_property(Property::new("device", format!("{} ({})", device.name, device.architecture)));
         }
+        if let Some(simulator) = &report.run.simulated {
+            suite.add_property(Property::new("simulated", simulator.as_str()));
+        }
         suite.add_test_cases(cases.into_iter().map(|case| test_case(report, case)));
         document.add_test_suite(suite);
     }

@@ -195,6 +195,7 @@ pub(super) fn conclusion(report: &Report) -> String {
         Some(profile) if !report.passed => {
             format!("FAILED: {profile} is claimed, and not all of it is supported")
         }
+        _ if report.run.simulated.is_some() => "PASSED (simulated)".to_owned(),
         _ => "PASSED".to_owned(),
     }
 }

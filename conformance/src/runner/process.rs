@@ -29,6 +29,8 @@ pub struct WorkerCommand {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
+    /// Variables that it has beside those of this process: where a simulator is, say.
+    pub environment: Vec<(OsString, OsString)>,
 }
 
 impl WorkerCommand {
@@ -38,7 +40,11 @@ impl WorkerCommand {
     ///
     /// Those of [`std::env::current_exe`].
     pub fn current() -> io::Result<Self> {
-        Ok(Self { program: std::env::current_exe()?, arguments: vec!["conform-worker".into()] })
+        Ok(Self {
+            program: std::env::current_exe()?,
+            arguments: vec!["conform-worker".into()],
+            environment: Vec::new(),
+        })
     }
 }
 
@@ -72,6 +78,7 @@ impl Worker {
         let (socket, theirs) = UnixStream::pair()?;
         let mut child = Command::new(&command.program)
             .args(&command.arguments)
+            .envs(command.environment.iter().map(|(name, value)| (name, value)))
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

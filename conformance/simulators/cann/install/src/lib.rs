@@ -75,6 +75,30 @@ pub type Environment = BTreeMap<String, String>;
 /// The library's file, within `DIR/lib64`.
 pub const LIBRARY: &str = "libmxhal_simulated_cann.so";
 
+/// The variable that says which of [`PRODUCTS`] is simulated.
+pub const PRODUCT_VARIABLE: &str = "MXHAL_SIM_SOC";
+
+/// What can be simulated, by the names that `aclrtGetSocName` gives. The last two are of the generation before, and are
+/// there to be refused.
+pub const PRODUCTS: &[&str] = &[
+    "Ascend950PR_9599",
+    "Ascend950PR_9589",
+    "Ascend950PR_9579",
+    "Ascend950PR_958b",
+    "Ascend950PR_957b",
+    "Ascend950PR_957c",
+    "Ascend950PR_957d",
+    "Ascend950PR_950z",
+    "Ascend950DT_9591",
+    "Ascend950DT_95A1",
+    "Ascend950DT_9581",
+    "Ascend950DT_9582",
+    "Ascend950DT_9592",
+    "Ascend950DT_950x",
+    "Ascend910B1",
+    "Ascend910_9391",
+];
+
 /// Versions of operators, the oldest first, each with its number.
 const FAMILIES: [&[(u32, &str)]; 6] = [
     &[(1, "aclnnDynamicMxQuant"), (2, "aclnnDynamicMxQuantV2"), (3, "aclnnDynamicMxQuantV3")],
@@ -122,7 +146,7 @@ impl Libraries {
 /// Makes `directory` an installation of CANN that is simulated by `library`, the built `libmxhal_simulated_cann.so`.
 ///
 /// The directory is created, and should be empty. What is returned belongs into the environment of the process that
-/// is to find it: `ASCEND_HOME_PATH` is the directory.
+/// is to find it: `ASCEND_HOME_PATH` is the directory, and `ASCEND_OPP_PATH` is empty, so that no real operators get in.
 ///
 /// # Errors
 ///
@@ -156,12 +180,33 @@ pub fn install_without(
     hide(&mut bytes, symbols, library)?;
     fs::create_dir_all(&folder).map_err(at(&folder))?;
     fs::write(&copy, bytes).map_err(at(&copy))?;
+    name(directory, libraries)
+}
+
+/// As [`install`] with everything that the library has, which is linked and not copied: processes that open it by several
+/// installations, or as itself, have one library with one state.
+///
+/// # Errors
+///
+/// When the directory cannot be written.
+pub fn link(directory: &Path, library: &Path, libraries: Libraries) -> Result<Environment, InstallError> {
+    let folder = directory.join("lib64");
+    fs::create_dir_all(&folder).map_err(at(&folder))?;
+    let link = folder.join(LIBRARY);
+    symlink(library, &link).map_err(at(&link))?;
+    name(directory, libraries)
+}
+
+/// Gives the library that lies in the directory CANN's names.
+fn name(directory: &Path, libraries: Libraries) -> Result<Environment, InstallError> {
     for name in libraries.names() {
-        let link = folder.join(name);
+        let link = directory.join("lib64").join(name);
         symlink(LIBRARY, &link).map_err(at(&link))?;
     }
     let home = directory.display().to_string();
-    Ok(Environment::from([("ASCEND_HOME_PATH".to_owned(), home)]))
+    Ok([("ASCEND_HOME_PATH", home), ("ASCEND_OPP_PATH", String::new())]
+        .map(|(variable, value)| (variable.to_owned(), value))
+        .into())
 }
 
 /// Changes the first letter of each symbol in the dynamic string table.
