@@ -11,6 +11,7 @@ use mxhal_conformance::runner::RunOptions;
 use super::conform::{option, target};
 use super::print;
 use super::selection::Selection;
+use super::simulators::{self, Product};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,6 +38,10 @@ pub(super) struct Replay {
     #[arg(long, value_name = "KEY=VALUE", value_parser = option)]
     option: Vec<(String, String)>,
 
+    /// Ask the plugin on a simulator of its driver, as this product
+    #[arg(long, value_name = "PRODUCT", value_parser = simulators::products())]
+    simulate: Option<Product>,
+
     /// What the time limit is multiplied by, for slow machines and simulators
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     time_factor: f64,
@@ -52,12 +57,14 @@ impl Replay {
         let config = selection.configuration()?;
         let (target, mut host_options) = target(self.plugin.as_deref(), &config)?;
         host_options.extend(self.option.iter().cloned());
-        let options = RunOptions {
+        let mut options = RunOptions {
             host_options,
             device: selection.device.unwrap_or(if self.plugin.is_some() { 0 } else { config.backend.device }),
             time_factor: self.time_factor,
             ..RunOptions::new(target)?
         };
+        // It is there until the worker is done with it.
+        let _simulation = self.simulate.map(|product| product.simulate(&mut options)).transpose()?;
         let answer = replay::ask(&options, &file)?;
         if self.json {
             let mut json = serde_json::to_value(&answer)?;

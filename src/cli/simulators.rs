@@ -42,8 +42,11 @@ struct Simulator {
     /// Options of backends that lead to a driver, which would be the real one.
     driver_options: &'static [&'static str],
     /// Lays the library out in an empty folder, as a product; gives the variables with which a process finds it.
-    install: fn(&Path, &Path, &str) -> anyhow::Result<Vec<(String, String)>>,
+    install: fn(&Path, &Path, &str) -> anyhow::Result<Variables>,
 }
+
+/// Names and values.
+type Variables = Vec<(String, String)>;
 
 /// A product of which there is a simulator.
 #[derive(Clone, Copy, Debug)]
