@@ -198,6 +198,37 @@ pub trait Stream: Any + Send {
     /// [`Status::Timeout`](crate::Status::Timeout), and whatever failed among the work before: a failure is reported
     /// once, with what failed.
     fn synchronize(&self, timeout: Option<Duration>) -> Result<()>;
+
+    /// Begins to capture: what is enqueued from now on does not run, but becomes part of a graph.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::Unsupported`](crate::Status::Unsupported) where there are no graphs,
+    /// [`Status::InvalidArgument`](crate::Status::InvalidArgument) on a stream that is captured already.
+    fn begin_capture(&self) -> Result<()> {
+        Err(Error::unsupported("this device has no graphs, so nothing can be captured"))
+    }
+
+    /// Ends what [`Self::begin_capture`] began, and gives what was captured.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::InvalidArgument`](crate::Status::InvalidArgument) where nothing is captured, or something was done that
+    /// cannot be; the stream works on either way.
+    fn end_capture(&self) -> Result<Arc<dyn Graph>> {
+        Err(Error::unsupported("this device has no graphs, so nothing is being captured"))
+    }
+}
+
+/// Work that was captured on a stream, with the addresses that it was captured with; see
+/// [`Properties::capturable`] for which plans' runs may be part of it.
+pub trait Graph: Any + Send + Sync {
+    /// Enqueues all of it and returns at once. A graph is launched by one thread at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::InvalidArgument`](crate::Status::InvalidArgument) for a stream of another device.
+    fn launch(&self, stream: &dyn Stream) -> Result<()>;
 }
 
 /// A mark in a stream.

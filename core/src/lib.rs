@@ -6,7 +6,7 @@
 //! | [`mod@format`] | E2M1, E4M3, E8M0, MXFP4, MXFP8, MXINT8, NVFP4, BF16, F16, FP8 tiles: encode and decode |
 //! | [`tensor`] | layouts with checked sizes, views of memory |
 //! | [`op`] | the operators, their shape rules and costs, and the typed way to call them |
-//! | [`hal`] | [`Backend`], [`Device`], [`Stream`], [`Event`], [`Plan`], [`Weights`] |
+//! | [`hal`] | [`Backend`], [`Device`], [`Stream`], [`Event`], [`Graph`], [`Plan`], [`Weights`] |
 //! | [`buffer`] | device memory that frees itself, copies that wait |
 //! | [`error`] | what can go wrong |
 //!
@@ -62,7 +62,7 @@ pub use buffer::Buffer;
 pub use error::{Error, Result, Status};
 pub use format::{Format, Quantization, ScaleRule};
 pub use hal::{
-    Backend, Device, DeviceInfo, Event, Identity, MemoryInfo, Plan, PlanInfo, Properties, Reason, Refusal,
+    Backend, Device, DeviceInfo, Event, Graph, Identity, MemoryInfo, Plan, PlanInfo, Properties, Reason, Refusal,
     Stream, Support, Weights,
 };
 pub use op::{Op, OpKind, WeightsDesc};

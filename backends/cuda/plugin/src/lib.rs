@@ -1,0 +1,3 @@
+//! `libmxhal_cuda.so`: the CUDA backend as a plugin.
+
+mxhal_ffi::export_backend!(mxhal_cuda::Cuda);

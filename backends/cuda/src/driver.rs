@@ -1,0 +1,206 @@
+//! The driver: found, looked at, and only then called.
+//!
+//! cudarc looks functions up when they are first called, and panics where the library or one of them is absent. So
+//! nothing of it is called before [`Driver::open`] has seen the library and every function that this crate uses.
+
+use std::ffi::c_void;
+use std::sync::OnceLock;
+
+use cudarc::driver::sys;
+use mxhal_core::{Error, Result, Status};
+use mxhal_kernels_cuda::DEVICE_CODE;
+
+use crate::error::check;
+
+/// The oldest driver that loads what nvcc 13.0 compiles, as `cuDriverGetVersion` counts: CUDA 13.0, release 580.
+const LEAST_VERSION: i32 = 13_000;
+
+/// The driver, initialised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Driver {
+    version: i32,
+}
+
+impl Driver {
+    /// Looks for the driver, and initialises it. What failed is tried again by the next call.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::Unavailable`]: without a driver with the names that were tried, with an older one with its version.
+    pub(crate) fn open() -> Result<Self> {
+        static OPENED: OnceLock<Driver> = OnceLock::new();
+        if let Some(driver) = OPENED.get() {
+            return Ok(*driver);
+        }
+        // SAFETY: opening libcuda runs its constructors, which is what whoever asks for this backend wants.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(absent());
+        }
+        // The version first: an older driver lacks functions, and its version says more than their names.
+        ensure_present(&["cuInit", "cuDriverGetVersion", "cuGetErrorName", "cuGetErrorString"])?;
+        let mut version = 0;
+        // SAFETY: the function is there, and wants no initialisation.
+        check("cuDriverGetVersion", unsafe { sys::cuDriverGetVersion(&raw mut version) })?;
+        if version < LEAST_VERSION {
+            return Err(too_old(version));
+        }
+        ensure_present(FUNCTIONS)?;
+        // SAFETY: the function is there.
+        check("cuInit", unsafe { sys::cuInit(0) })
+            .map_err(|error| unavailable("the driver does not start", &error))?;
+        Ok(*OPENED.get_or_init(|| Self { version }))
+    }
+
+    /// How many devices there are, of whatever architecture.
+    pub(crate) fn device_count(self) -> Result<u32> {
+        let mut count = 0;
+        // SAFETY: the driver is initialised, and the number is ours.
+        let result = unsafe { sys::cuDeviceGetCount(&raw mut count) };
+        if result == sys::CUresult::CUDA_ERROR_NO_DEVICE {
+            return Ok(0);
+        }
+        check("cuDeviceGetCount", result)
+            .map_err(|error| unavailable("the devices could not be counted", &error))?;
+        Ok(u32::try_from(count).unwrap_or(0))
+    }
+
+    /// The version of CUDA that it knows: `13.0`.
+    pub(crate) fn version(self) -> String {
+        dotted(self.version)
+    }
+}
+
+/// Whatever the driver says, nothing can be done with the device.
+pub(crate) fn unavailable(what: &str, error: &Error) -> Error {
+    let status = if error.status() == Status::OutOfMemory { error.status() } else { Status::Unavailable };
+    Error::new(status, format!("{what}: {}", error.message())).with_vendor_code(error.vendor_code())
+}
+
+fn dotted(version: i32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
+}
+
+fn absent() -> Error {
+    let names = cudarc::get_lib_name_candidates("cuda").join(", ");
+    let code = match DEVICE_CODE {
+        Ok(_) => String::new(),
+        Err(missing) => format!("; apart from that, {missing}"),
+    };
+    Error::new(
+        Status::Unavailable,
+        format!(
+            "there is no NVIDIA driver: the loader finds none of {names}; install the driver (release 580 or newer), in a \
+             container start it with the GPUs (--gpus all), or add the folder of libcuda.so.1 to LD_LIBRARY_PATH{code}"
+        ),
+    )
+}
+
+fn too_old(version: i32) -> Error {
+    Error::new(
+        Status::Unavailable,
+        format!(
+            "the NVIDIA driver knows CUDA {}, and the kernels are compiled with CUDA {}: install release 580 of the driver, \
+             or a newer one",
+            dotted(version),
+            dotted(LEAST_VERSION)
+        ),
+    )
+}
+
+/// Whether the loaded library has each of these functions.
+fn ensure_present(names: &[&str]) -> Result<()> {
+    // SAFETY: the library was found above, so that it is opened again and not missed.
+    let library = unsafe { sys::culib() };
+    // SAFETY: nothing is called through the pointers; that the symbols are there is all that is asked.
+    let is_absent = |name: &&&str| unsafe { library.get::<*mut c_void>(name.as_bytes()) }.is_err();
+    let missing: Vec<&str> = names.iter().filter(is_absent).copied().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Status::Unavailable,
+        format!(
+            "the libcuda that was found lacks {}: install release 580 of NVIDIA's driver, or a newer one",
+            missing.join(", ")
+        ),
+    ))
+}
+
+/// Every function that this crate calls.
+const FUNCTIONS: &[&str] = &[
+    "cuCtxPopCurrent_v2",
+    "cuCtxPushCurrent_v2",
+    "cuDeviceGet",
+    "cuDeviceGetAttribute",
+    "cuDeviceGetCount",
+    "cuDeviceGetName",
+    "cuDevicePrimaryCtxRelease_v2",
+    "cuDevicePrimaryCtxRetain",
+    "cuDeviceTotalMem_v2",
+    "cuEventCreate",
+    "cuEventDestroy_v2",
+    "cuEventElapsedTime_v2",
+    "cuEventQuery",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuFuncSetAttribute",
+    "cuGetErrorName",
+    "cuGetErrorString",
+    "cuGraphDestroy",
+    "cuGraphExecDestroy",
+    "cuGraphInstantiateWithFlags",
+    "cuGraphLaunch",
+    "cuLaunchKernel",
+    "cuMemAllocFromPoolAsync",
+    "cuMemFreeAsync",
+    "cuMemFreeHost",
+    "cuMemGetInfo_v2",
+    "cuMemHostAlloc",
+    "cuMemPoolCreate",
+    "cuMemPoolDestroy",
+    "cuMemPoolGetAttribute",
+    "cuMemPoolSetAttribute",
+    "cuMemPoolTrimTo",
+    "cuMemcpy2DAsync_v2",
+    "cuMemcpyDtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemsetD8Async",
+    "cuModuleGetFunction",
+    "cuModuleLoadData",
+    "cuModuleUnload",
+    "cuStreamBeginCapture_v2",
+    "cuStreamCreate",
+    "cuStreamDestroy_v2",
+    "cuStreamEndCapture",
+    "cuStreamQuery",
+    "cuStreamSynchronize",
+    "cuStreamWaitEvent",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_in_order() {
+        assert!(FUNCTIONS.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn versions_are_written_as_nvidia_writes_them() {
+        assert_eq!(dotted(13_000), "13.0");
+        assert_eq!(dotted(12_090), "12.9");
+        let error = too_old(12_040);
+        assert!(error.message().contains("12.4") && error.message().contains("580"), "{error}");
+    }
+
+    #[test]
+    fn an_absent_driver_is_told_with_the_names_that_were_tried() {
+        let error = absent();
+        assert_eq!(error.status(), Status::Unavailable);
+        for part in ["libcuda.so,", "libcuda.so.1", "580", "--gpus all"] {
+            assert!(error.message().contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! MoeFfn: a layer of experts, composed.
+//!
+//! | step | kernels | between |
+//! | --- | --- | --- |
+//! | the tokens, in the scheme's format | `quantize` | once for a token, not for each of its experts |
+//! | to rows in order of expert | `permute_*` | |
+//! | gate and up | a grouped product | BF16 |
+//! | SwiGLU, weighted by row where that comes before down | `swiglu` | the scheme's format |
+//! | down | a grouped product | BF16 |
+//! | the shared expert | two products of one group, and `swiglu` | BF16 |
+//! | the sum | `combine` | float32, in order of slot, the shared expert last |
+//!
+//! Which kernels do a layer:
+//!
+//! | tokens | scheme | target | kernels |
+//! | --- | --- | --- | --- |
+//! | any | any | any | those above |
+//!
+//! A kernel that does a whole layer for few tokens is one more row of this table, above the one that always applies.
+
+use mxhal_core::op::{Matmul, MoeFfn, SwiGluForm, WeightPosition};
+use mxhal_core::{Format, Refusal, Result};
+use mxhal_kernels_cuda::parameters::CombineParameters;
+
+use super::permute::{self, Place};
+use super::product::{self, Multiply};
+use super::quantize::{self, Rows};
+use super::swiglu::Gate;
+use super::{Execute, Run, small};
+use crate::session::Session;
+use crate::support::Offer;
+use crate::weights::Operands;
+
+impl Execute for MoeFfn {
+    fn check(&self, offer: &Offer) -> Result<(), Refusal> {
+        let slots = self.tokens * self.top_k;
+        check_products(self, offer, slots, self.inner, self.experts)?;
+        self.shared.map_or(Ok(()), |shared| check_products(self, offer, self.tokens, shared.inner, 1))
+    }
+
+    fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
+        let (tokens, slots) = (run.rows, run.rows * self.top_k);
+        let routing = session.input(run.operand(2)?)?;
+        let x = quantized_input(self, session, run)?;
+        let place = place(self, session, run, slots)?;
+
+        let is_before = self.weight_position == WeightPosition::BeforeDown;
+        let row_weights = if is_before { session.scratch(slots, 4)? } else { 0 };
+        let weights = if is_before { routing } else { 0 };
+        let rows = Rows::scratch(session, x.format, slots, self.hidden)?;
+        permute::copy_rows(session, &place, self.top_k, (&x, &rows), (weights, row_weights))?;
+        let experts = FeedForward {
+            x: rows,
+            rows: slots,
+            inner: self.inner,
+            form: self.form,
+            row_weights,
+            counts: place.counts,
+            groups: self.experts,
+            weights: [run.weights(0)?, run.weights(1)?],
+            biases: [run.input_or_none(session, 4)?, run.input_or_none(session, 5)?],
+        };
+        let down = experts.enqueue(session, self)?;
+
+        let addend = match self.shared {
+            Some(shared) => {
+                let limit = if shared.clamped { self.form.limit } else { 0.0 };
+                let every_token = FeedForward {
+                    x,
+                    rows: tokens,
+                    inner: shared.inner,
+                    form: SwiGluForm { limit, ..self.form },
+                    row_weights: 0,
+                    counts: 0,
+                    groups: 1,
+                    weights: [run.weights(2)?, run.weights(3)?],
+                    biases: [0, 0],
+                };
+                every_token.enqueue(session, self)?
+            }
+            None => 0,
+        };
+        let sum = CombineParameters {
+            rows: down,
+            positions: place.positions,
+            weights: if is_before { 0 } else { routing },
+            addend,
+            y: session.output(run.operand(6)?)?,
+            tokens: small(tokens)?,
+            columns: small(self.hidden)?,
+            top_k: small(self.top_k)?,
+            input: Format::Bf16 as u32,
+            addend_format: Format::Bf16 as u32,
+            output: self.output as u32,
+        };
+        session.launch(&sum.launch(), sum)
+    }
+}
+
+/// Both products of a feed-forward layer.
+fn check_products(
+    op: &MoeFfn,
+    offer: &Offer,
+    rows: usize,
+    inner: usize,
+    groups: usize,
+) -> Result<(), Refusal> {
+    let gate_up = Matmul::mxfp4(rows, inner.saturating_mul(2), op.hidden, op.activation);
+    product::check(offer, &gate_up, groups)?;
+    product::check(offer, &Matmul::mxfp4(rows, op.hidden, inner, op.activation), groups)
+}
+
+/// The tokens in the format that is multiplied.
+fn quantized_input(op: &MoeFfn, session: &mut Session<'_>, run: &Run<'_>) -> Result<Rows> {
+    let x = run.operand(0)?;
+    let data = session.input(x)?;
+    if op.activation.is_none() {
+        return Ok(Rows { data, ..Rows::of(x, Format::Bf16, op.hidden) });
+    }
+    let rows = Rows::scratch(session, op.activation.format, run.rows, op.hidden)?;
+    quantize::rows(session, (data, Format::Bf16), run.rows, op.hidden, &op.activation, &rows)?;
+    Ok(rows)
+}
+
+/// Where each slot's row is.
+fn place(op: &MoeFfn, session: &mut Session<'_>, run: &Run<'_>, slots: usize) -> Result<Place> {
+    let place = Place {
+        ids: session.input(run.operand(1)?)?,
+        expert_map: run.input_or_none(session, 3)?,
+        mapped: op.mapped.unwrap_or(0),
+        experts: op.experts,
+        slots,
+        counts: session.scratch(op.experts, 4)?,
+        source: session.scratch(slots, 4)?,
+        positions: session.scratch(slots, 4)?,
+    };
+    place.enqueue(session)?;
+    Ok(place)
+}
+
+/// Gate and up, SwiGLU, down: of the experts, or of the one that every token passes.
+struct FeedForward<'a> {
+    x: Rows,
+    rows: usize,
+    inner: usize,
+    form: SwiGluForm,
+    /// F32 by row; 0 for none.
+    row_weights: u64,
+    /// I32 by group; 0 for one group.
+    counts: u64,
+    groups: usize,
+    weights: [&'a Operands; 2],
+    /// F32 `[groups, n]`; 0 for none.
+    biases: [u64; 2],
+}
+
+impl FeedForward<'_> {
+    /// Where the rows of down are, BF16 `[rows, hidden]`.
+    fn enqueue(&self, session: &mut Session<'_>, op: &MoeFfn) -> Result<u64> {
+        let (rows, inner) = (self.rows, self.inner);
+        let gate_up = self.product(session, 0, self.x, 2 * inner, op.hidden)?;
+        let gate = Gate {
+            x: gate_up,
+            input: Format::Bf16,
+            row_weights: self.row_weights,
+            rows,
+            columns: inner,
+            form: self.form,
+        };
+        let gated = Rows::scratch(session, op.activation.format, rows, inner)?;
+        gate.enqueue(session, &op.activation, &gated)?;
+        self.product(session, 1, gated, op.hidden, inner)
+    }
+
+    /// Where one of the two products is, BF16 `[rows, n]`.
+    fn product(&self, session: &mut Session<'_>, which: usize, a: Rows, n: usize, k: usize) -> Result<u64> {
+        let y = session.scratch(self.rows, Format::Bf16.row_bytes(n))?;
+        let product = Multiply {
+            a: a.into(),
+            weights: self.weights[which],
+            bias: self.biases[which],
+            counts: self.counts,
+            y,
+            output: Format::Bf16,
+            m: self.rows,
+            n,
+            k,
+            groups: self.groups,
+        };
+        product.enqueue(session)?;
+        Ok(y)
+    }
+}

@@ -1,0 +1,118 @@
+//! Products: what single ones, grouped ones and layers of experts share.
+//!
+//! Which kernel it is says [`Product::choose`], by the architecture, the formats and the rows that a group has on
+//! average; its documentation has the table.
+
+use mxhal_core::op::Matmul;
+use mxhal_core::{Format, Refusal, Result};
+use mxhal_kernels_cuda::Product;
+use mxhal_kernels_cuda::parameters::ProductParameters;
+
+use super::quantize::{self, Rows};
+use super::{Operand, Run, small};
+use crate::session::Session;
+use crate::support::Offer;
+use crate::weights::Operands;
+
+/// What strides of activations are a multiple of, for kernels that read 16 bytes at once.
+const STRIDE_ALIGNMENT: u64 = 16;
+
+/// Columns that the narrowest kernel does with a block, and rows.
+const LEAST_TILE: [usize; 2] = [16, 32];
+
+/// Whether launches hold a product.
+pub(super) fn check(offer: &Offer, op: &Matmul, groups: usize) -> Result<(), Refusal> {
+    offer.ensure_elements(&[op.m, op.k])?;
+    offer.ensure_elements(&[op.m, op.n])?;
+    // Few rows a group go by tiles of their own; there are no more tiles than rows.
+    let tiles = op.m.min(groups + op.m / LEAST_TILE[1]) as u64;
+    let few = if op.m <= groups.saturating_mul(8) { op.m as u64 } else { 0 };
+    offer.ensure_grid("the product", [op.n.div_ceil(LEAST_TILE[0]) as u64, tiles.max(few)])
+}
+
+/// Rows that are multiplied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Activations {
+    pub(super) rows: Rows,
+    pub(super) stride: u64,
+}
+
+impl Activations {
+    /// The tensor `a` in the format that is multiplied: as it is, or quantized in scratch.
+    pub(super) fn of(session: &mut Session<'_>, run: &Run<'_>, op: &Matmul) -> Result<Self> {
+        let a = run.operand(0)?;
+        if op.input != op.activation.format {
+            let x = session.input(a)?;
+            let rows = Rows::scratch(session, op.activation.format, run.rows, op.k)?;
+            quantize::rows(session, (x, op.input), run.rows, op.k, &op.activation, &rows)?;
+            return Ok(rows.into());
+        }
+        let rows = Rows::of(a, op.input, op.k);
+        if may_stay(a) {
+            return Ok(Self { rows, stride: a.stride_bytes() });
+        }
+        Ok(Rows { data: session.input(a)?, ..rows }.into())
+    }
+}
+
+impl From<Rows> for Activations {
+    fn from(rows: Rows) -> Self {
+        Self { rows, stride: rows.bytes[0] as u64 }
+    }
+}
+
+/// Whether a tensor with gaps is read where it is. While measuring, it is not: another run's may not be.
+fn may_stay(a: &Operand) -> bool {
+    a.has_gaps && a.data != 0 && a.stride_bytes().is_multiple_of(STRIDE_ALIGNMENT)
+}
+
+/// One product, of one group or of many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Multiply<'a> {
+    pub(super) a: Activations,
+    pub(super) weights: &'a Operands,
+    /// F32 `[groups, n]`; 0 for none.
+    pub(super) bias: u64,
+    /// I32 `[groups]`; 0 for one group.
+    pub(super) counts: u64,
+    pub(super) y: u64,
+    pub(super) output: Format,
+    pub(super) m: usize,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) groups: usize,
+}
+
+impl Multiply<'_> {
+    pub(super) fn enqueue(&self, session: &mut Session<'_>) -> Result<()> {
+        let Self { a, weights, .. } = self;
+        let matrix = &weights.matrix;
+        let parameters = ProductParameters {
+            a: a.rows.data,
+            a_scales: a.rows.scales,
+            a_factors: a.rows.factors,
+            w: weights.data,
+            w_scales: weights.scales,
+            w_factors: weights.factors,
+            bias: self.bias,
+            counts: self.counts,
+            y: self.y,
+            a_stride: a.stride,
+            a_scales_stride: a.rows.bytes[1] as u64,
+            w_stride: matrix.row_bytes() as u64,
+            w_scales_stride: matrix.row_scales() as u64,
+            m: small(self.m)?,
+            n: small(self.n)?,
+            k: small(self.k)?,
+            groups: small(self.groups)?,
+            a_format: a.rows.format as u32,
+            w_format: matrix.format as u32,
+            output: self.output as u32,
+            a_factor_per_row: a.rows.factor_per_row.into(),
+            w_halves: matrix.is_in_halves().into(),
+            w_factor_per_row: 1,
+        };
+        let product = Product::choose(session.target(), &parameters);
+        session.launch(&product.launch(&parameters), parameters)
+    }
+}
