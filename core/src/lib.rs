@@ -62,8 +62,8 @@ pub use buffer::Buffer;
 pub use error::{Error, Result, Status};
 pub use format::{Format, Quantization, ScaleRule};
 pub use hal::{
-    Backend, Device, DeviceInfo, Event, Graph, Identity, MemoryInfo, Plan, PlanInfo, Properties, Reason, Refusal,
-    Stream, Support, Weights,
+    Backend, Device, DeviceInfo, Event, Graph, Identity, MemoryInfo, Plan, PlanInfo, Properties, Reason,
+    Refusal, Stream, Support, Weights,
 };
 pub use op::{Op, OpKind, WeightsDesc};
 pub use tensor::{HostBuffer, HostTensor, Layout, MAX_RANK, Span, Tensor};
