@@ -13,6 +13,7 @@
 //! | [`loader`] | the gate: every reason to refuse a file, then `dlopen` |
 //! | [`host`] | core's traits over a plugin's table |
 //! | [`export`] | a Rust backend behind the table |
+//! | [`graph`] | the extension `mxhal.ext.graph` |
 //!
 //! A host calls [`loader::load`] with a path, or [`embedded`] with a type, and gets a [`Plugin`] either way: an
 //! [`mxhal_core::Backend`] that calls through the table. A backend in Rust implements
@@ -28,6 +29,7 @@ compile_error!("the plugin ABI is for 64-bit Unix platforms");
 mod checks;
 pub mod convert;
 pub mod export;
+pub mod graph;
 pub mod host;
 pub mod identity;
 pub mod inspect;

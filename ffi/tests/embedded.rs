@@ -278,6 +278,38 @@ fn weights_come_back_bit_for_bit() {
 }
 
 #[test]
+fn what_was_captured_runs_when_it_is_launched() {
+    let _alone = alone();
+    let before = LIVE.load(Ordering::SeqCst);
+    let device = device();
+    let stream = device.create_stream().unwrap();
+    let buffer = Buffer::new(&device, 16).unwrap();
+    let read = || {
+        let mut bytes = [0; 16];
+        buffer.read(&*stream, &mut bytes).unwrap();
+        bytes
+    };
+    assert_eq!(failure(stream.end_capture()), invalid("nothing is being captured"));
+    stream.begin_capture().unwrap();
+    assert_eq!(failure(stream.begin_capture()), invalid("the stream is being captured already"));
+    stream.fill(buffer.span(), 7).unwrap();
+    stream.fill(buffer.span().part(0, 8).unwrap(), 9).unwrap();
+    let graph = stream.end_capture().unwrap();
+    assert_eq!(read(), [0; 16], "it does not run while it is captured");
+    graph.launch(&*stream).unwrap();
+    assert_eq!(read(), [9, 9, 9, 9, 9, 9, 9, 9, 7, 7, 7, 7, 7, 7, 7, 7]);
+    stream.fill(buffer.span(), 1).unwrap();
+    graph.launch(&*stream).unwrap();
+    assert_eq!(read()[8], 7);
+
+    let other = open().open_device(1).unwrap();
+    let foreign = failure(graph.launch(&*other.create_stream().unwrap()));
+    assert_eq!(foreign.0, Status::InvalidArgument);
+    drop((graph, buffer, stream, device, other));
+    assert_eq!(LIVE.load(Ordering::SeqCst), before, "the graph was destroyed");
+}
+
+#[test]
 fn a_panic_is_an_error_and_no_more() {
     let _alone = alone();
     let device = device();

@@ -46,6 +46,25 @@ fn the_magic_is_the_headers() {
     assert!(text.contains(&format!("#define MXHAL_IDENTITY_MAGIC UINT64_C({:#018x})\n", identity::MAGIC)));
 }
 
+/// The table of `mxhal.ext.graph` as `mxhal_ffi::graph` has it.
+const GRAPH_LAYOUT: &str = "
+int sizes[sizeof(mxhal_graph_table) == 40 ? 1 : -1];
+int begins[offsetof(mxhal_graph_table, capture_begin) == 8 ? 1 : -1];
+int ends[offsetof(mxhal_graph_table, graph_destroy) == 32 ? 1 : -1];
+";
+
+#[test]
+fn the_table_of_graphs_is_that_of_its_header() {
+    use mxhal_ffi::graph::mxhal_graph_table;
+    use std::mem::offset_of;
+
+    assert_eq!(size_of::<mxhal_graph_table>(), 40);
+    assert_eq!(offset_of!(mxhal_graph_table, capture_begin), 8);
+    assert_eq!(offset_of!(mxhal_graph_table, graph_destroy), 32);
+    let text = std::fs::read_to_string(header().with_file_name("mxhal_graph.h")).unwrap();
+    assert!(text.contains(&format!("#define MXHAL_EXT_GRAPH \"{}\"\n", mxhal_ffi::graph::NAME)));
+}
+
 #[test]
 fn every_standard_takes_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -54,8 +73,7 @@ fn every_standard_takes_it() {
     {
         for building in ["", "#define MXHAL_BUILDING_PLUGIN\n"] {
             let source = folder.path().join(format!("header.{extension}"));
-            std::fs::write(&source, format!("{building}#include <mxhal.h>\nint unused_translation_unit;\n"))
-                .unwrap();
+            std::fs::write(&source, format!("{building}#include <mxhal_graph.h>\n{GRAPH_LAYOUT}")).unwrap();
             let answer = Command::new(compiler)
                 .arg(format!("-std={standard}"))
                 .args(["-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "-I"])

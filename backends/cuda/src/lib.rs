@@ -14,7 +14,7 @@
 //! | `code` | the kernels, loaded for a device |
 //! | `device` | a device: information, memory, what makes plans, weights and streams |
 //! | `memory` | the pool, and allocations by address |
-//! | `stream`, `graph` | streams and events, and what was captured of them |
+//! | `stream`, `graphs` | streams and events, and what was captured of them |
 //! | `support` | what runs here, and why the rest does not |
 //! | `session` | a plan's launches: gone through once to measure its workspace, and at each run |
 //! | `weights` | weights in the layout that the products take |
@@ -39,7 +39,7 @@ mod driver;
 mod error;
 mod export;
 mod faults;
-mod graph;
+mod graphs;
 mod memory;
 mod op;
 mod options;
@@ -53,7 +53,8 @@ pub use options::Options;
 use std::sync::Arc;
 
 use mxhal_core::{Backend, Device, Error, Identity, Result};
-use mxhal_ffi::export::Logger;
+use mxhal_ffi::export::{Logger, graph_table};
+use mxhal_ffi::graph;
 use mxhal_ffi::host::LogLevel;
 use mxhal_kernels_cuda::DEVICE_CODE;
 
@@ -132,5 +133,9 @@ impl Backend for Cuda {
         }
         let context = Arc::new(Context::open(Driver::open()?, index)?);
         Ok(Arc::new(CudaDevice::open(context, &self.options)?))
+    }
+
+    fn extension(&self, name: &str) -> Option<u64> {
+        (name == graph::NAME).then(graph_table)
     }
 }

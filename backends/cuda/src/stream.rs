@@ -12,7 +12,7 @@ use mxhal_kernels_cuda::Launch;
 
 use crate::context::Context;
 use crate::device::Shared;
-use crate::graph::CudaGraph;
+use crate::graphs::CudaGraph;
 
 /// Between which memories bytes are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,10 +12,12 @@
 //! the exported `mxhal_plugin_open` sets one that sends the report, with file and line, to the host's log and writes
 //! nothing to stderr. An [`embedded`](crate::embedded) backend shares its program's hook, which is left as it is.
 
+mod graph;
 mod handle;
 mod logger;
 mod shim;
 
+pub use graph::graph_table;
 pub use logger::Logger;
 
 use std::any::Any;

@@ -118,7 +118,7 @@ pub(super) fn table(instance: Instance) -> mxhal_plugin {
 /// # Safety
 ///
 /// `to` is null, or a `T` can be written there.
-unsafe fn put<T>(what: &str, to: *mut T, value: impl FnOnce() -> Result<T>) -> Result<()> {
+pub(super) unsafe fn put<T>(what: &str, to: *mut T, value: impl FnOnce() -> Result<T>) -> Result<()> {
     if to.is_null() {
         return Err(null(what));
     }
@@ -162,6 +162,8 @@ macro_rules! functions {
         )*
     };
 }
+
+pub(super) use functions;
 
 functions! {
     pub(super) fn shutdown(this: *mut c_void) {

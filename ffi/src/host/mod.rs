@@ -8,6 +8,7 @@
 //! the plugin is shut down. Its library stays mapped, unless its identity says that it may be unmapped.
 
 mod device;
+mod graph;
 mod log;
 mod plan;
 mod stream;
@@ -208,11 +209,7 @@ impl Backend for Plugin {
     }
 
     fn extension(&self, name: &str) -> Option<u64> {
-        let function = self.loaded.table.extension?;
-        let name = CString::new(name).ok()?;
-        // SAFETY: `self` is the plugin's own, and the name lives during the call.
-        let table = unsafe { function(self.loaded.raw.self_, name.as_ptr()) };
-        (!table.is_null()).then(|| address(table))
+        self.loaded.extension(name)
     }
 }
 
@@ -275,6 +272,15 @@ impl Loaded {
         self.call(function, |table, error| call(table, &raw mut handle, error))?;
         std::ptr::NonNull::new(handle)
             .ok_or_else(|| Error::internal(format!("{function} returned success and a null handle")))
+    }
+
+    /// The address of the table of an extension.
+    fn extension(&self, name: &str) -> Option<u64> {
+        let function = self.table.extension?;
+        let name = CString::new(name).ok()?;
+        // SAFETY: `self` is the plugin's own, and the name lives during the call.
+        let table = unsafe { function(self.raw.self_, name.as_ptr()) };
+        (!table.is_null()).then(|| address(table))
     }
 
     /// Calls a destructor. Its failure has nobody to go to but the log.

@@ -5,9 +5,10 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mxhal_core::{Error, Event, Result, Span, Stream};
+use mxhal_core::{Error, Event, Graph, Result, Span, Stream};
 
 use super::device::OpenDevice;
+use super::graph::GraphTable;
 use super::{Table, foreign};
 use crate::convert::{pointer, timeout_to_c};
 use crate::sys::{mxhal_error, mxhal_event, mxhal_stream};
@@ -108,6 +109,15 @@ impl Stream for PluginStream {
             // SAFETY: the stream lives.
             unsafe { (f.stream_synchronize)(stream, timeout_to_c(timeout), error) }
         })
+    }
+
+    fn begin_capture(&self) -> Result<()> {
+        GraphTable::of(&self.device.loaded)?.begin(self.handle.as_ptr())
+    }
+
+    fn end_capture(&self) -> Result<Arc<dyn Graph>> {
+        let graph = GraphTable::of(&self.device.loaded)?.end(&self.device, self.handle.as_ptr())?;
+        Ok(Arc::new(graph))
     }
 }
 

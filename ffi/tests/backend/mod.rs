@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use mxhal_core::format::quantize_row;
 use mxhal_core::op::Quantize;
 use mxhal_core::{
-    Backend, Device, DeviceInfo, Error, Event, Format, HostBuffer, HostTensor, Identity, MemoryInfo, Op,
-    Plan, PlanInfo, Properties, Reason, Refusal, Result, Span, Status, Stream, Support, Tensor, Weights,
+    Backend, Device, DeviceInfo, Error, Event, Format, Graph, HostBuffer, HostTensor, Identity, MemoryInfo,
+    Op, Plan, PlanInfo, Properties, Reason, Refusal, Result, Span, Status, Stream, Support, Tensor, Weights,
     WeightsDesc,
 };
 use mxhal_ffi::export::{Host, Logger, PluginBackend};
@@ -95,6 +95,7 @@ impl Backend for Small {
         match name {
             "mxhal.ext.test" => Some(0x1234),
             "mxhal.ext.panic" => panic!("asked to panic"),
+            mxhal_ffi::graph::NAME => Some(mxhal_ffi::export::graph_table()),
             _ => None,
         }
     }
@@ -149,7 +150,7 @@ impl Device for SmallDevice {
     }
 
     fn create_stream(&self) -> Result<Box<dyn Stream>> {
-        Ok(Box::new(SmallStream { _alive: Alive::new() }))
+        Ok(Box::new(SmallStream { captured: Mutex::new(None), _alive: Alive::new() }))
     }
 
     fn create_event(&self) -> Result<Arc<dyn Event>> {
@@ -192,7 +193,20 @@ impl Device for SmallDevice {
 }
 
 struct SmallStream {
+    /// The fills of the graph that is being captured; nothing else is.
+    captured: Mutex<Option<Vec<(Span, u8)>>>,
     _alive: Alive,
+}
+
+struct SmallGraph {
+    fills: Vec<(Span, u8)>,
+    _alive: Alive,
+}
+
+impl Graph for SmallGraph {
+    fn launch(&self, stream: &dyn Stream) -> Result<()> {
+        self.fills.iter().try_for_each(|(to, value)| stream.fill(*to, *value))
+    }
 }
 
 /// # Safety
@@ -221,6 +235,10 @@ impl Stream for SmallStream {
     }
 
     fn fill(&self, to: Span, value: u8) -> Result<()> {
+        if let Some(captured) = &mut *self.captured.lock().unwrap() {
+            captured.push((to, value));
+            return Ok(());
+        }
         // SAFETY: as above.
         unsafe { slice(to).fill(value) };
         Ok(())
@@ -242,6 +260,20 @@ impl Stream for SmallStream {
                 Err(Error::new(Status::Timeout, format!("not in {time:?}")))
             }
             _ => Ok(()),
+        }
+    }
+
+    fn begin_capture(&self) -> Result<()> {
+        match self.captured.lock().unwrap().replace(Vec::new()) {
+            None => Ok(()),
+            Some(_) => Err(Error::invalid("the stream is being captured already")),
+        }
+    }
+
+    fn end_capture(&self) -> Result<Arc<dyn Graph>> {
+        match self.captured.lock().unwrap().take() {
+            Some(fills) => Ok(Arc::new(SmallGraph { fills, _alive: Alive::new() })),
+            None => Err(Error::invalid("nothing is being captured")),
         }
     }
 }
