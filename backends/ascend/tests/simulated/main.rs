@@ -2,6 +2,7 @@
 //! has run on an NPU.
 
 mod failures;
+mod misuses;
 mod numbers;
 mod rig;
 mod versions;

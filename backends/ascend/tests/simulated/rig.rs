@@ -18,7 +18,7 @@ use tempfile::TempDir;
 pub(crate) struct Rig {
     pub(crate) device: Arc<dyn Device>,
     pub(crate) stream: Box<dyn Stream>,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Rig {
@@ -28,9 +28,15 @@ impl Rig {
 
     pub(crate) fn with(variant: Variant, libraries: Libraries, change: impl FnOnce(&mut Options)) -> Self {
         let (backend, folder) = backend(variant, libraries, change);
-        let device = backend.open_device(0).unwrap();
-        let stream = device.create_stream().unwrap();
-        Self { device, stream, _folder: folder }
+        let rig = Self::of(&backend).unwrap();
+        Self { _folder: Some(folder), ..rig }
+    }
+
+    /// The first device of a backend.
+    pub(crate) fn of(backend: &Ascend) -> Result<Self> {
+        let device = backend.open_device(0)?;
+        let stream = device.create_stream()?;
+        Ok(Self { device, stream, _folder: None })
     }
 
     /// Runs an operator with tensors in its order; outputs hold what was given, as they are afterwards.
@@ -139,7 +145,7 @@ pub(crate) fn noise(seed: u32) -> impl Iterator<Item = u32> {
 }
 
 /// The simulator's library, built once in the folder that this test was built in.
-static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
+pub(crate) static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     let test = env::current_exe().unwrap();
     let folder = test.ancestors().nth(2).unwrap();
     let profile = match folder.file_name().and_then(|name| name.to_str()) {

@@ -24,10 +24,11 @@ pub(crate) static EXECUTORS: Registry<Executor> = Registry::new("an executor", 7
 /// What the first phase leaves for the second.
 pub(crate) struct Executor {
     pub(crate) operator: &'static str,
+    /// That of the context in which the first phase was called.
+    pub(crate) device: i32,
     bindings: Vec<Binding>,
     workspace: usize,
     repeatable: AtomicBool,
-    ran: AtomicBool,
     job: Arc<Job>,
 }
 
@@ -268,7 +269,7 @@ pub(crate) fn plan(
             let what = "workspaceSize or executor is null";
             return Err(Refusal::new(code::NN_PARAM_NULLPTR, rules::NULL, what));
         }
-        current_context()?;
+        let device = current_context()?.1.device;
         let product = settings()?.product;
         if mx && !product.has_mx() {
             let what = format!("the SoC is {}, expected Ascend950PR or Ascend950DT", product.soc);
@@ -277,12 +278,12 @@ pub(crate) fn plan(
         let mut plan = Plan { bindings: Vec::new(), counts: [[0; 2]; 2], workspace: 0 };
         let job = Arc::new(build(&mut plan)?);
         give(workspace, "workspaceSize", plan.workspace as u64)?;
-        let (repeatable, ran) = (AtomicBool::new(false), AtomicBool::new(false));
+        let repeatable = AtomicBool::new(false);
         let Plan { bindings, workspace, .. } = plan;
         give(
             executor,
             "executor",
-            EXECUTORS.insert(Executor { operator, bindings, workspace, repeatable, ran, job }),
+            EXECUTORS.insert(Executor { operator, device, bindings, workspace, repeatable, job }),
         )
     })
 }
@@ -311,7 +312,6 @@ pub(crate) fn launch(
         if !object.repeatable.load(Ordering::Relaxed) {
             let _ = EXECUTORS.remove(executor);
         }
-        object.ran.store(true, Ordering::Relaxed);
 
         let scratch = object.workspace_at(workspace, size, stream.device)?;
         let views = object.views(stream.device)?;
@@ -424,7 +424,9 @@ acl! {
     }
 
     fn aclDestroyAclOpExecutor(executor: *mut c_void) {
-        executor_of(executor)?;
+        if !executor_of(executor)?.repeatable.load(Ordering::Relaxed) {
+            return Err(Refusal::invalid(rules::EXECUTOR_REPEATABLE, format!("executor {executor:p} is not repeatable")));
+        }
         let _ = EXECUTORS.remove(executor);
         Ok(())
     }

@@ -20,7 +20,7 @@
 //! | `MXHAL_SIM_DELAY_US` | the longest delay before each piece of work | 50 |
 //! | `MXHAL_SIM_SEED` | of the delays | 1 |
 //! | `MXHAL_SIM_FAIL` | failures on demand, `function:nth:code,…`; see `demand` | none |
-//! | `MXHAL_SIM_REPORT` | a file to which each broken rule is appended, one a line | none |
+//! | `MXHAL_SIM_REPORT` | a file to which each broken rule is appended, one a line, after its code | none |
 //!
 //! # What only hardware answers
 //!

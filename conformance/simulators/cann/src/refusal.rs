@@ -90,17 +90,17 @@ pub(crate) fn answer_pointer<T>(function: &str, body: impl FnOnce() -> Answer<*m
 pub(crate) fn note(function: &str, refusal: &Refusal) {
     let message = refusal.message(function);
     LAST_ERROR.set(refusal.code);
-    report(&message);
+    report(refusal.code, &message);
     let text = CString::new(message.replace('\0', " ")).expect("the zeros are replaced");
     PENDING.with_borrow_mut(|pending| *pending = Some(text));
 }
 
-/// Appends a line to the file that `MXHAL_SIM_REPORT` names, if there is one.
-pub(crate) fn report(message: &str) {
+/// Appends a code and its message to the file that `MXHAL_SIM_REPORT` names, if there is one.
+fn report(code: i32, message: &str) {
     let Some(path) = std::env::var_os("MXHAL_SIM_REPORT") else { return };
     // A report that cannot be written must not become an error of the simulated driver.
     if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(path) {
-        let _ = file.write_all(format!("{}\n", message.replace('\n', " ")).as_bytes());
+        let _ = file.write_all(format!("{code} {}\n", message.replace('\n', " ")).as_bytes());
     }
 }
 

@@ -39,19 +39,21 @@ pub(crate) fn of_device(device: i32) -> Vec<String> {
         }
         let _ = CONTEXTS.remove(handle as *const c_void);
     }
+    for (handle, executor) in EXECUTORS.all() {
+        if executor.device == device {
+            left.push(format!("executor {handle:#x} of {}", executor.operator));
+            let _ = EXECUTORS.remove(handle as *const c_void);
+        }
+    }
     for allocation in memory::take_all(device) {
         left.push(format!("{} bytes at {:#x} of device {device}", allocation.size, allocation.start));
     }
     left
 }
 
-/// Executors and tensors, which belong to no device.
+/// Tensors, which belong to no device.
 pub(crate) fn of_process() -> Vec<String> {
     let mut left = Vec::new();
-    for (handle, executor) in EXECUTORS.all() {
-        left.push(format!("executor {handle:#x} of {}", executor.operator));
-        let _ = EXECUTORS.remove(handle as *const c_void);
-    }
     for (handle, _) in LISTS.all() {
         left.push(format!("tensor list {handle:#x}"));
         let _ = LISTS.remove(handle as *const c_void);

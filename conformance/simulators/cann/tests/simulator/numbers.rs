@@ -325,6 +325,6 @@ fn a_repeatable_executor_runs_again_at_another_address() {
         assert_eq!(call!(cann, "aclrtSynchronizeStream", none => Pointer), 0);
         assert_eq!(cann.download(scale_data, 2), [byte, 0]);
     }
-    assert_eq!(call!(cann, "aclDestroyAclOpExecutor", executor => Pointer), 0);
+    cann.destroy_executor(executor);
     cann.finish();
 }

@@ -159,6 +159,13 @@ impl Cann {
         pointer
     }
 
+    /// One that was not run, or may be run again.
+    pub(crate) fn destroy_executor(&self, executor: Pointer) {
+        for function in ["aclSetAclOpExecutorRepeatable", "aclDestroyAclOpExecutor"] {
+            assert_eq!(call!(self, function, executor => Pointer), 0, "{:?}", self.message());
+        }
+    }
+
     /// Leaves the destruction of an object, or the free of memory, to the test.
     pub(crate) fn forget(&self, object: Pointer) {
         let mut live = self.live.lock().expect("no test panics with it held");
