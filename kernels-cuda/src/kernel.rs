@@ -75,22 +75,10 @@ kernels! {
     // name                parameters          threads  targets
     "combine"              CombineParameters,      256, EVERYWHERE;
     "combine_elements"     CombineParameters,      256, EVERYWHERE;
-    "decode_bf16_1"        ProductParameters,      128, EVERYWHERE;
-    "decode_bf16_2"        ProductParameters,      128, EVERYWHERE;
-    "decode_bf16_4"        ProductParameters,      128, EVERYWHERE;
-    "decode_bf16_8"        ProductParameters,      128, EVERYWHERE;
-    "decode_mxfp4_1"       ProductParameters,      128, EVERYWHERE;
-    "decode_mxfp4_2"       ProductParameters,      128, EVERYWHERE;
-    "decode_mxfp4_4"       ProductParameters,      128, EVERYWHERE;
-    "decode_mxfp4_8"       ProductParameters,      128, EVERYWHERE;
-    "decode_mxfp8_1"       ProductParameters,      128, EVERYWHERE;
-    "decode_mxfp8_2"       ProductParameters,      128, EVERYWHERE;
-    "decode_mxfp8_4"       ProductParameters,      128, EVERYWHERE;
-    "decode_mxfp8_8"       ProductParameters,      128, EVERYWHERE;
-    "decode_mxint8_1"      ProductParameters,      128, EVERYWHERE;
-    "decode_mxint8_2"      ProductParameters,      128, EVERYWHERE;
-    "decode_mxint8_4"      ProductParameters,      128, EVERYWHERE;
-    "decode_mxint8_8"      ProductParameters,      128, EVERYWHERE;
+    "decode_bf16"          ProductParameters,      256, EVERYWHERE;
+    "decode_mxfp4"         ProductParameters,      256, EVERYWHERE;
+    "decode_mxfp8"         ProductParameters,      256, EVERYWHERE;
+    "decode_mxint8"        ProductParameters,      256, EVERYWHERE;
     "dequantize"           DequantizeParameters,   256, EVERYWHERE;
     "dequantize_elements"  DequantizeParameters,   256, EVERYWHERE;
     "nvfp4_factors"        QuantizeParameters,     256, EVERYWHERE;

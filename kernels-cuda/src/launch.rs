@@ -143,8 +143,8 @@ impl CombineParameters {
 /// The kernels of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Product {
-    /// Few rows and MXFP4 weights, without tensor cores: tiles of 1, 2, 4 or 8 rows.
-    Decode(u32),
+    /// Few rows and MXFP4 weights: tiles of 8 rows, and blocks that share K rather than rows.
+    Decode,
     /// MXFP4 by MXFP4 on `sm_120f`: tiles of 32 or 128 rows.
     W4A4(u32),
     /// MXFP8, per 32 or per 128, by MXFP4 on `sm_120f`: tiles of 32 or 128 rows.
@@ -166,9 +166,7 @@ impl Product {
         let rows = parameters.m.div_ceil(parameters.groups.max(1));
         let tile = if rows <= 64 { 32 } else { 128 };
         match (parameters.w_format, parameters.a_format, target) {
-            (format::MXFP4, activation, _) if rows <= 8 && activation != format::NVFP4 => {
-                Self::Decode(rows.next_power_of_two())
-            }
+            (format::MXFP4, activation, _) if rows <= 8 && activation != format::NVFP4 => Self::Decode,
             (format::MXFP4, format::MXFP4, Target::Blackwell120) => Self::W4A4(tile),
             (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell120) => Self::W4A8(tile),
             _ => Self::Wide,
@@ -178,7 +176,8 @@ impl Product {
     /// Rows of a tile.
     pub const fn tile_rows(self) -> u32 {
         match self {
-            Self::Decode(rows) | Self::W4A4(rows) | Self::W4A8(rows) => rows,
+            Self::Decode => 8,
+            Self::W4A4(rows) | Self::W4A8(rows) => rows,
             Self::Wide => 64,
         }
     }
@@ -191,29 +190,30 @@ impl Product {
         let tiles =
             if parameters.counts == 0 { m.div_ceil(rows) } else { m.min(groups.saturating_add(m / rows)) };
         let (name, columns) = match self {
-            Self::Decode(rows) => {
+            Self::Decode => {
                 let activation = match parameters.a_format {
                     format::MXFP4 => "mxfp4",
                     format::MXFP8 | format::MXFP8_G128 => "mxfp8",
                     format::MXINT8 => "mxint8",
                     _ => "bf16",
                 };
-                // Four warps of four columns.
-                (format!("decode_{activation}_{rows}"), 16)
+                (format!("decode_{activation}"), 16)
             }
             Self::W4A4(rows) => (format!("product_w4a4_{rows}"), 128),
             Self::W4A8(rows) => (format!("product_w4a8_{rows}"), 128),
             Self::Wide => ("product_wide".to_owned(), 64),
         };
-        Launch { shared_bytes: self.shared_bytes(), ..Launch::new(&name, [n.div_ceil(columns), tiles, 1]) }
+        Launch { shared_bytes: self.shared_bytes(m), ..Launch::new(&name, [n.div_ceil(columns), tiles, 1]) }
     }
 
-    /// Stages of both operands and their scales, as `ScaledStage` of `kernels/block_scaled.cu`.
-    const fn shared_bytes(self) -> u32 {
+    /// Stages of both operands and their scales, as `ScaledStage` of `kernels/block_scaled.cu`; two chunks of a tile's
+    /// activations, as `few_shared_bytes` of `kernels/few_rows.cuh`.
+    fn shared_bytes(self, m: u32) -> u32 {
         let (stages, a_bytes) = match self {
             Self::W4A4(_) => (4, 64),
             Self::W4A8(_) => (3, 128),
-            Self::Decode(_) | Self::Wide => return 0,
+            Self::Decode => return 2 * m.min(8) * 2048 * 2,
+            Self::Wide => return 0,
         };
         stages * (self.tile_rows() * (a_bytes + 4) + 128 * (64 + 4)).next_multiple_of(128)
     }

@@ -241,12 +241,11 @@ fn random_case(random: &mut Random, a_format: u32, w_format: u32, m: usize, n: u
 fn decode_is_within_its_bound() {
     let mut random = Random::printed();
     for format in [BF16, MXFP8, MXFP8_G128, MXINT8, MXFP4] {
-        for rows in [1, 2, 4, 8] {
-            let m = random.within(1, 2 * rows as usize);
-            let (n, k) = (random.within(1, 41), 32 * random.within(1, 70));
+        for m in [1, 5, 8, 19] {
+            let (n, k) = (random.within(1, 41), 32 * random.within(1, 140));
             let case = random_case(&mut random, format, MXFP4, m, n, k);
             let mut device = Device::new(Checks::On, random.next() % 3);
-            case.check(&mut device, Product::Decode(rows));
+            case.check(&mut device, Product::Decode);
         }
     }
 }
@@ -290,7 +289,7 @@ fn block_scaled_products_are_within_their_bound() {
 
 /// The products that a scheme of the golden files may be computed by.
 fn products(a_format: u32) -> Vec<Product> {
-    let mut products = vec![Product::Wide, Product::Decode(1), Product::Decode(8)];
+    let mut products = vec![Product::Wide, Product::Decode];
     match a_format {
         MXFP4 => products.extend([Product::W4A4(32), Product::W4A4(128)]),
         MXFP8 => products.extend([Product::W4A8(32), Product::W4A8(128)]),
@@ -345,7 +344,7 @@ fn every_product_gives_the_bits_of_the_exact_golden_file() {
             }
         }
     }
-    assert!(checked >= 28 * 3, "{checked}");
+    assert!(checked >= 28 * 2, "{checked}");
 }
 
 #[test]
@@ -386,8 +385,8 @@ fn special_scales_come_out_as_they_should() {
 fn speed_of_the_emulation() {
     let mut random = Random(1);
     for (name, product, a_format, m) in [
-        ("decode, BF16, one row", Product::Decode(1), BF16, 1),
-        ("decode, MXFP8, eight rows", Product::Decode(8), MXFP8, 8),
+        ("decode, BF16, one row", Product::Decode, BF16, 1),
+        ("decode, MXFP8, eight rows", Product::Decode, MXFP8, 8),
         ("wide, BF16 by MXFP4", Product::Wide, BF16, 64),
         ("W4A4 block-scaled", Product::W4A4(128), MXFP4, 128),
         ("W4A8 block-scaled", Product::W4A8(128), MXFP8, 128),

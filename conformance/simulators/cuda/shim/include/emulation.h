@@ -183,6 +183,14 @@ inline float __uint_as_float(unsigned bits) {
   memcpy(&value, &bits, 4);
   return value;
 }
+/// Four of the eight bytes of `low` and `high`, by the numbers in the selector's nibbles. Bit 3 of a number, which would
+/// repeat a sign, is not emulated.
+inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
+  uint64_t bytes = uint64_t(high) << 32 | low;
+  unsigned picked = 0;
+  for (int i = 0; i < 4; i++) picked |= unsigned(bytes >> (8 * (selector >> (4 * i) & 7)) & 255) << (8 * i);
+  return picked;
+}
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 inline int __clz(int bits) { return bits == 0 ? 32 : __builtin_clz(unsigned(bits)); }
