@@ -3,6 +3,7 @@
 //! cudarc looks functions up when they are first called, and panics where the library or one of them is absent. So
 //! nothing of it is called before [`Driver::open`] has seen the library and every function that this crate uses.
 
+use std::collections::HashSet;
 use std::ffi::c_void;
 use std::sync::OnceLock;
 
@@ -19,6 +20,8 @@ const LEAST_VERSION: i32 = 13_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Driver {
     version: i32,
+    /// Without a device it does not start, and works no further than this.
+    has_devices: bool,
 }
 
 impl Driver {
@@ -46,20 +49,22 @@ impl Driver {
         }
         ensure_present(FUNCTIONS)?;
         // SAFETY: the function is there.
-        check("cuInit", unsafe { sys::cuInit(0) })
-            .map_err(|error| unavailable("the driver does not start", &error))?;
-        Ok(*OPENED.get_or_init(|| Self { version }))
+        let started = unsafe { sys::cuInit(0) };
+        if started == sys::CUresult::CUDA_ERROR_NO_DEVICE {
+            return Ok(Self { version, has_devices: false });
+        }
+        check("cuInit", started).map_err(|error| unavailable("the driver does not start", &error))?;
+        Ok(*OPENED.get_or_init(|| Self { version, has_devices: true }))
     }
 
     /// How many devices there are, of whatever architecture.
     pub(crate) fn device_count(self) -> Result<u32> {
-        let mut count = 0;
-        // SAFETY: the driver is initialised, and the number is ours.
-        let result = unsafe { sys::cuDeviceGetCount(&raw mut count) };
-        if result == sys::CUresult::CUDA_ERROR_NO_DEVICE {
+        if !self.has_devices {
             return Ok(0);
         }
-        check("cuDeviceGetCount", result)
+        let mut count = 0;
+        // SAFETY: the driver is initialised, and the number is ours.
+        check("cuDeviceGetCount", unsafe { sys::cuDeviceGetCount(&raw mut count) })
             .map_err(|error| unavailable("the devices could not be counted", &error))?;
         Ok(u32::try_from(count).unwrap_or(0))
     }
@@ -80,17 +85,21 @@ fn dotted(version: i32) -> String {
     format!("{}.{}", version / 1000, version % 1000 / 10)
 }
 
+/// What to do comes first: a message that crosses the ABI has an end, and the names are many.
 fn absent() -> Error {
-    let names = cudarc::get_lib_name_candidates("cuda").join(", ");
+    let mut names = cudarc::get_lib_name_candidates("cuda");
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     let code = match DEVICE_CODE {
-        Ok(_) => String::new(),
-        Err(missing) => format!("; apart from that, {missing}"),
+        Ok(_) => "",
+        Err(_) => " (nor does this build hold device code: see kernels-cuda/toolchain.sh)",
     };
     Error::new(
         Status::Unavailable,
         format!(
-            "there is no NVIDIA driver: the loader finds none of {names}; install the driver (release 580 or newer), in a \
-             container start it with the GPUs (--gpus all), or add the folder of libcuda.so.1 to LD_LIBRARY_PATH{code}"
+            "there is no NVIDIA driver{code}: install release 580 or newer; in a container, start it with the GPUs \
+             (--gpus all); or add the folder of libcuda.so.1 to LD_LIBRARY_PATH. Tried {}",
+            names.join(", ")
         ),
     )
 }
@@ -202,5 +211,7 @@ mod tests {
         for part in ["libcuda.so,", "libcuda.so.1", "580", "--gpus all"] {
             assert!(error.message().contains(part), "{error}");
         }
+        // What crosses the ABI in one piece.
+        assert!(error.message().len() < 496, "{error}");
     }
 }

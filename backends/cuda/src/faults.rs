@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mxhal_core::{Error, Result, Status};
 
-/// How many kernels are remembered.
-const REMEMBERED: usize = 32;
+/// How many kernels are remembered: as many as a message has room for.
+const REMEMBERED: usize = 10;
 
 /// What a device knows of failures.
 #[derive(Debug)]
