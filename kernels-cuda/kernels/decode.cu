@@ -7,10 +7,10 @@ struct DecodeShared {
   alignas(16) FewSums sums[few_warps];
 };
 
-/// Sixteen columns of a tile's rows by one block of threads. MXFP8 per 128 is told from that per 32 as it runs.
-template <uint32_t format>
+/// Sixteen columns of a tile's rows by one block of threads, for weights in either order. MXFP8 per 128 is told from
+/// that per 32 as it runs.
+template <uint32_t format, bool halves>
 __device__ __forceinline__ void decode(const ProductParameters& p) {
-  constexpr bool halves = format != FORMAT_MXFP4;
   MXHAL_SHARED(DecodeShared, shared);
   uint8_t* buffers = dynamic_shared<uint8_t>();
   Tile tile = find_tile(p.counts, p.groups, p.m, blockIdx.y, few_rows);
@@ -51,7 +51,11 @@ __device__ __forceinline__ void decode(const ProductParameters& p) {
 
 #define DECODE(name, format)                                                                                  \
   extern "C" __global__ void __launch_bounds__(few_threads, few_blocks) name(const __grid_constant__ ProductParameters p) { \
-    decode<format>(p);                                                                                        \
+    if (p.w_halves) {                                                                                         \
+      decode<format, true>(p);                                                                                \
+    } else {                                                                                                  \
+      decode<format, false>(p);                                                                               \
+    }                                                                                                         \
   }                                                                                                           \
   MXHAL_KERNEL(name)
 
