@@ -11,6 +11,7 @@ use mxhal_core::{
 
 use crate::constants::Constants;
 use crate::error::from_cann;
+use crate::fractal::Storages;
 use crate::memory::{ALIGNMENT, Ledger, Place};
 use crate::op;
 use crate::soc::Soc;
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) offer: Offer,
     /// Memory that is held here goes before the context does.
     pub(crate) constants: Constants,
+    pub(crate) storages: Storages,
     device_memory: Ledger,
     host_memory: Ledger,
     soc: Soc,
@@ -39,6 +41,7 @@ impl AscendDevice {
         let shared = Shared {
             offer,
             constants: Constants::default(),
+            storages: Storages::default(),
             device_memory: Ledger::new(Place::Device),
             host_memory: Ledger::new(Place::Host),
             soc,

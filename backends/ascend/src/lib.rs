@@ -16,6 +16,7 @@
 //! | `session` | the two phases of CANN's operators: measured when a plan is made, enqueued when it runs |
 //! | `constants`, `integers` | arrays that operators read; 32-bit integers to 64 bits and back |
 //! | `weights` | weights in the layouts that CANN's products take |
+//! | `fractal` | tiles of weights, and their rows |
 //! | `op` | a file for each operator |
 //! | `error` | CANN's errors as core's |
 //! | `export` | the backend behind the C table |
@@ -36,6 +37,7 @@ mod constants;
 mod device;
 mod error;
 mod export;
+mod fractal;
 mod integers;
 mod memory;
 mod op;
@@ -51,7 +53,7 @@ pub mod mapping {
     #![doc = include_str!("mapping.md")]
 }
 
-pub use options::{Options, W4a8};
+pub use options::{Options, W4a8, WeightLayout};
 
 use std::sync::{Arc, Mutex, PoisonError};
 

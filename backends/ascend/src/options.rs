@@ -10,6 +10,7 @@ use mxhal_core::{Error, Result};
 /// | --- | --- | --- |
 /// | `cann_path` | the folder of the CANN installation, with `lib64` in it; the only one that is looked at | `ASCEND_HOME_PATH`, then the usual places |
 /// | `w4a8` | how MXFP4 weights lie for MXFP8 activations: `expand`, as E4M3 (two times the memory; all outputs, biases and groups), or `native`, as E2M1 (single products to BF16 and F16 without a bias) | `expand` |
+/// | `weights` | the layout of weights for quantized activations: `nd`, rows; or `nz`, FRACTAL_NZ, which takes the operators for it and `aclnnNpuFormatCast` | `nd` |
 /// | `skipped_ids` | what is known of expert ids: `possible`, some may be -1, and permute is refused because no operator of CANN takes them; or `never`, whoever calls permute promises that each is an expert's | `possible` |
 /// | `strided_rows` | what becomes of plain tensors whose rows lie apart: `copy`, row by row through the workspace, which plans then ask for; or `refuse`, when a plan is run | `copy` |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Options {
     pub cann_path: Option<PathBuf>,
     /// `w4a8`.
     pub w4a8: W4a8,
+    /// `weights`.
+    pub weights: WeightLayout,
     /// Whether `skipped_ids` is `never`.
     pub ids_are_never_skipped: bool,
     /// Whether `strided_rows` is `refuse`.
@@ -35,9 +38,19 @@ pub enum W4a8 {
     Native,
 }
 
+/// The layout of weights for quantized activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightLayout {
+    /// Rows, as in checkpoints.
+    #[default]
+    Nd,
+    /// FRACTAL_NZ: tiles.
+    Nz,
+}
+
 impl Options {
     /// The keys.
-    pub const KEYS: [&str; 4] = ["cann_path", "w4a8", "skipped_ids", "strided_rows"];
+    pub const KEYS: [&str; 5] = ["cann_path", "w4a8", "weights", "skipped_ids", "strided_rows"];
 
     /// Reads keys and values.
     ///
@@ -54,6 +67,10 @@ impl Options {
                 "cann_path" => options.cann_path = Some(PathBuf::from(value)),
                 "w4a8" => {
                     options.w4a8 = one_of(key, value, [("expand", W4a8::Expand), ("native", W4a8::Native)])?;
+                }
+                "weights" => {
+                    options.weights =
+                        one_of(key, value, [("nd", WeightLayout::Nd), ("nz", WeightLayout::Nz)])?;
                 }
                 "skipped_ids" => {
                     options.ids_are_never_skipped =
@@ -97,12 +114,13 @@ mod tests {
         let options = parse(&[
             ("cann_path", "/opt/cann"),
             ("w4a8", "native"),
+            ("weights", "nz"),
             ("skipped_ids", "never"),
             ("strided_rows", "refuse"),
         ])
         .unwrap();
         assert_eq!(options.cann_path.as_deref(), Some(std::path::Path::new("/opt/cann")));
-        assert_eq!(options.w4a8, W4a8::Native);
+        assert_eq!((options.w4a8, options.weights), (W4a8::Native, WeightLayout::Nz));
         assert!(options.ids_are_never_skipped && options.refuses_strided_rows);
         assert_eq!(parse(&[]).unwrap(), Options::default());
     }
@@ -113,6 +131,7 @@ mod tests {
             ("cann", "/opt/cann", "`cann_path`"),
             ("cann_path", "", "a folder"),
             ("w4a8", "fast", "`expand` or `native`"),
+            ("weights", "zn", "`nd` or `nz`"),
             ("skipped_ids", "", "`possible` or `never`"),
             ("strided_rows", "yes", "`copy` or `refuse`"),
         ] {

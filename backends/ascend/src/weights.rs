@@ -9,18 +9,23 @@
 //!
 //! Scales in pairs are the canonical bytes where k/32 is even; else each row has a byte of 0 at its end, beside which
 //! there are no elements. Nothing is rounded, and an export gives the bytes that came in.
+//!
+//! With option `weights = "nz"` the elements of the first three are stored in FRACTAL_NZ; see `fractal`. Scales are not.
 
 use std::any::Any;
 use std::sync::Arc;
 
-use mxhal_cann::safe::{DataType, DeviceBuffer};
+use mxhal_cann::safe::op::Storage;
+use mxhal_cann::safe::{DataType, DeviceBuffer, TensorSpec};
 use mxhal_core::{
     Error, Format, HostBuffer, HostTensor, Layout, Reason, Refusal, Result, Weights, WeightsDesc,
 };
 
 use crate::device::Shared;
 use crate::error::from_cann;
-use crate::options::{Options, W4a8};
+use crate::fractal::{Dims, rows_of, tiles_of};
+use crate::options::{Options, W4a8, WeightLayout};
+use crate::session::spec;
 use crate::support::refuse;
 
 /// How a matrix lies on the device.
@@ -74,6 +79,11 @@ impl Stored {
         }
     }
 
+    /// Whether elements lie in FRACTAL_NZ.
+    pub(crate) fn is_tiled(self, options: &Options) -> bool {
+        self != Self::Fp4Columns && options.weights == WeightLayout::Nz
+    }
+
     /// The elements.
     pub(crate) fn data_type(self) -> DataType {
         match self {
@@ -84,18 +94,41 @@ impl Stored {
 }
 
 /// Where weights lie; while measuring, at address 0.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Operands {
     pub(crate) stored: Stored,
     pub(crate) data: u64,
     pub(crate) scales: u64,
+    /// `[groups, rows, columns]` of the elements.
+    dims: Dims,
+    /// That of FRACTAL_NZ, where they are in it.
+    tiles: Option<Storage>,
 }
 
 impl Operands {
     /// Weights that a run will bring.
-    pub(crate) fn unknown(desc: &WeightsDesc, options: &Options) -> Result<Self, Refusal> {
-        let stored = Stored::of(desc.format, desc.activation, (desc.groups, desc.n), options)?;
-        Ok(Self { stored, data: 0, scales: 0 })
+    ///
+    /// # Errors
+    ///
+    /// A refusal, and what CANN answers.
+    pub(crate) fn unknown(desc: &WeightsDesc, shared: &Shared) -> Result<Self> {
+        let matrix = Matrix::of(desc, &shared.offer.options).map_err(|refusal| refusal.to_error())?;
+        let dims = matrix.dims(desc.groups);
+        let tiles = match matrix.stored.is_tiled(&shared.offer.options) {
+            true => Some(shared.storages.of(&shared.context, matrix.stored.data_type(), dims)?),
+            false => None,
+        };
+        Ok(Self { stored: matrix.stored, data: 0, scales: 0, dims, tiles })
+    }
+
+    /// The elements as a tensor of these dims, all of them.
+    pub(crate) fn spec(&self, dims: &[usize]) -> Result<TensorSpec> {
+        let spec = spec(self.stored.data_type(), dims)?;
+        Ok(match &self.tiles {
+            // A single matrix has a storage without groups.
+            Some(tiles) => spec.with_storage(tiles.format, &tiles.dims[3 - dims.len()..]),
+            None => spec,
+        })
     }
 }
 
@@ -104,6 +137,7 @@ pub(crate) struct AscendWeights {
     shared: Arc<Shared>,
     desc: WeightsDesc,
     matrix: Matrix,
+    operands: Operands,
     data: DeviceBuffer,
     scales: DeviceBuffer,
 }
@@ -134,7 +168,14 @@ impl AscendWeights {
             write(&data, &matrix.elements_in(&elements))?;
             write(&scales, &matrix.scales_in(&bytes))?;
         }
-        Ok(Self { shared: Arc::clone(shared), desc: *desc, matrix, data, scales })
+        let unknown = Operands::unknown(desc, shared)?;
+        let data = match &unknown.tiles {
+            Some(tiles) => tiles_of(&data, spec(matrix.stored.data_type(), &unknown.dims)?, tiles)?,
+            None => data,
+        };
+        let address = |buffer: &DeviceBuffer| buffer.pointer().expose_provenance() as u64;
+        let operands = Operands { data: address(&data), scales: address(&scales), ..unknown };
+        Ok(Self { shared: Arc::clone(shared), desc: *desc, matrix, operands, data, scales })
     }
 
     /// The weights behind a handle, if they are of this device.
@@ -150,12 +191,7 @@ impl AscendWeights {
         if !Arc::ptr_eq(&found.shared, shared) {
             return Err(Error::invalid("the weights are of another device than the plan"));
         }
-        let address = |buffer: &DeviceBuffer| buffer.pointer().expose_provenance() as u64;
-        Ok(Operands {
-            stored: found.matrix.stored,
-            data: address(&found.data),
-            scales: address(&found.scales),
-        })
+        Ok(found.operands.clone())
     }
 }
 
@@ -171,6 +207,10 @@ impl Weights for AscendWeights {
     fn export(&self) -> Result<HostBuffer> {
         let (data, scales) =
             (self.data.to_host().map_err(from_cann)?, self.scales.to_host().map_err(from_cann)?);
+        let data = match &self.operands.tiles {
+            Some(tiles) => rows_of(&data, self.matrix.stored.data_type(), self.operands.dims, tiles)?,
+            None => data,
+        };
         let mut exported =
             HostBuffer { data: Vec::new(), scales: Vec::new(), ..HostBuffer::zeroed(self.desc.layout()?) };
         for group in data.chunks(self.matrix.data_bytes()) {
@@ -194,8 +234,8 @@ struct Matrix {
 
 impl Matrix {
     fn of(desc: &WeightsDesc, options: &Options) -> Result<Self, Refusal> {
-        let WeightsDesc { format, n, k, .. } = *desc;
-        let stored = Operands::unknown(desc, options)?.stored;
+        let WeightsDesc { format, n, k, groups, activation } = *desc;
+        let stored = Stored::of(format, activation, (groups, n), options)?;
         if k % 32 != 0 || k == 0 || n == 0 {
             return refuse(
                 Reason::Shape,
@@ -203,6 +243,14 @@ impl Matrix {
             );
         }
         Ok(Self { stored, format, n, k })
+    }
+
+    /// `[groups, rows, columns]` as they are stored.
+    fn dims(&self, groups: usize) -> Dims {
+        match self.stored {
+            Stored::Fp4Columns => [groups, self.k, self.n],
+            Stored::Fp4Rows | Stored::Fp8Rows => [groups, self.n, self.k],
+        }
     }
 
     fn data_bytes(&self) -> usize {

@@ -29,15 +29,22 @@ impl Execute for GroupedMatmul {
             let text = "CANN multiplies groups E4M3 by E4M3 or E2M1 by E2M1, and option `w4a8` is `native`";
             return refuse(Reason::Format, text);
         }
-        if stored == Stored::Fp4Rows && each.n == 1 {
-            let text = "n is 1: CANN cannot see that E2M1 weights of one column lie transposed";
+        let is_tiled = stored.is_tiled(&offer.options);
+        if (stored == Stored::Fp4Rows || is_tiled) && each.n == 1 {
+            let layout = if is_tiled { "FRACTAL_NZ" } else { "E2M1" };
+            let text = format!("n is 1: CANN cannot see that {layout} weights of one column lie transposed");
             return refuse(Reason::Shape, text);
         }
         if *groups > MAX_GROUPS {
             return refuse(Reason::Shape, format!("groups is {groups}; CANN takes at most {MAX_GROUPS}"));
         }
         check_activations(each, offer)?;
-        offer.needs(Operator::GroupedMatmul, &[4, 5])?;
+        if is_tiled {
+            offer.needs(Operator::NpuFormatCast, &[1])?;
+            offer.needs(Operator::GroupedMatmulWeightNz, &[1])?;
+        } else {
+            offer.needs(Operator::GroupedMatmul, &[4, 5])?;
+        }
         // It widens the counts; see `integers`.
         offer.needs(Operator::MoeInitRouting, &[3])
     }
@@ -56,7 +63,7 @@ impl Execute for GroupedMatmul {
         let a_scales = session.list(session.tensor(DataType::Float8E8m0, &[m, pairs, 2], a_scales)?)?;
         let y = session.list(session.tensor(data_type(each.output)?, &[m, n], y)?)?;
         // Weights lie `[groups, n, k]`, and that is told by the strides of a view `[groups, k, n]`.
-        let w = spec(weights.stored.data_type(), &[groups, n, k])?.transposed(1, 2).map_err(from_cann)?;
+        let w = weights.spec(&[groups, n, k])?.transposed(1, 2).map_err(from_cann)?;
         let w = session.list(session.view(w, weights.data)?)?;
         let w_scales =
             spec(DataType::Float8E8m0, &[groups, n, pairs, 2])?.transposed(1, 2).map_err(from_cann)?;

@@ -41,6 +41,10 @@ impl Execute for Matmul {
                 return refuse(Reason::Attribute, text);
             }
         }
+        if stored.is_tiled(&offer.options) {
+            offer.needs(Operator::NpuFormatCast, &[1])?;
+            return offer.needs(Operator::QuantMatmulWeightNz, &[1]);
+        }
         offer.needs(Operator::QuantMatmul, &[5])
     }
 
@@ -59,7 +63,7 @@ impl Execute for Matmul {
         let (a, a_scales) = activations(self, session, run.operand(0)?, m)?;
         let a = session.tensor(data_type(self.activation.format)?, &[m, k], a)?;
         let a_scales = session.tensor(DataType::Float8E8m0, &[m, k.div_ceil(64), 2], a_scales)?;
-        let w = session.tensor(weights.stored.data_type(), &[n, k], weights.data)?;
+        let w = session.view(weights.spec(&[n, k])?, weights.data)?;
         let w_scales = session.tensor(DataType::Float8E8m0, &[n, k.div_ceil(64), 2], weights.scales)?;
         let bias =
             run.optional(1).map(|bias| session.tensor(DataType::Float, &[n], bias.data)).transpose()?;

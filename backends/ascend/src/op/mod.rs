@@ -71,8 +71,8 @@ pub(crate) fn prepare(shared: &Arc<Shared>, op: &Op) -> Result<Box<dyn Plan>> {
     for rows in rows_to_measure(op.max_rows()) {
         let mut session = Session::measure(shared);
         let operands = operands_of(&signature, rows, !shared.offer.options.refuses_strided_rows)?;
-        let weights = signature.weights().iter().map(|desc| Operands::unknown(desc, &shared.offer.options));
-        let weights = weights.collect::<Result<Vec<_>, _>>().map_err(|refusal| refusal.to_error())?;
+        let weights = signature.weights().iter().map(|desc| Operands::unknown(desc, shared));
+        let weights = weights.collect::<Result<Vec<_>>>()?;
         let run = Run { rows, operands: &operands, weights: &weights };
         execute.enqueue(&mut session, &run).map_err(|error| error.within("measuring the workspace"))?;
         session.finish()?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mxhal_ascend::W4a8;
+use mxhal_ascend::{W4a8, WeightLayout};
 use mxhal_core::format::{bf16, dequantize_row, e4m3, f16, quantize_row};
 use mxhal_core::op::{
     Combine, Dequantize, GroupedMatmul, Matmul, Permute, Quantize, Route, Score, SwiGlu, SwiGluForm,
@@ -198,7 +198,28 @@ pub(crate) fn matmul(rig: &Rig, each: Matmul, rows: usize) {
 
 #[test]
 fn whole_numbers_are_multiplied_exactly_by_every_scheme() {
-    let rig = Rig::new();
+    products(&Rig::new());
+}
+
+#[test]
+fn tiles_of_weights_are_multiplied_and_exported_as_rows_are() {
+    let rig = Rig::with(Variant::All, Libraries::Split, |options| options.weights = WeightLayout::Nz);
+    products(&rig);
+    grouped_products(&rig);
+    let each = Matmul::mxfp4(3, 5, 96, Quantization::new(Format::Mxfp4));
+    for (op, kernel) in [
+        (Op::from(each), "aclnnQuantMatmulWeightNz"),
+        (GroupedMatmul { each, groups: 2 }.into(), "aclnnGroupedMatmulWeightNz"),
+    ] {
+        let plan = rig.device.prepare(&op).unwrap();
+        assert!(plan.info().kernel.contains(kernel), "{:?}", plan.info());
+    }
+    let (prepared, _) = weights(&rig, Op::from(each).weights()[0]);
+    // Two columns of a tile of 16 rows of 32 bytes, and the scales.
+    assert_eq!(prepared.bytes(), 2 * 16 * 32 + 5 * 4);
+}
+
+fn products(rig: &Rig) {
     let mxfp4 = Quantization::new(Format::Mxfp4);
     let schemes = [
         mxfp4,
@@ -210,17 +231,17 @@ fn whole_numbers_are_multiplied_exactly_by_every_scheme() {
         for (rows, n, k) in [(1, 1, 32), (3, 5, 96), (4, 33, 128), (2, 6, 160), (3, 7, 288)] {
             for input in [Format::Bf16, activation.format] {
                 let each = Matmul { input, bias: n > 1, ..Matmul::mxfp4(rows + 3, n, k, activation) };
-                matmul(&rig, each, rows);
+                matmul(rig, each, rows);
             }
-            matmul(&rig, Matmul { output: Format::Bf16, ..Matmul::mxfp4(rows, n, k, activation) }, rows);
+            matmul(rig, Matmul { output: Format::Bf16, ..Matmul::mxfp4(rows, n, k, activation) }, rows);
         }
     }
     for weight in [Format::Mxfp8, Format::Mxfp8G128, Format::Fp8Tile128] {
         let activation = Quantization::new(Format::Mxfp8);
-        matmul(&rig, Matmul { weight, ..Matmul::mxfp4(3, 130, 288, activation) }, 3);
+        matmul(rig, Matmul { weight, ..Matmul::mxfp4(3, 130, 288, activation) }, 3);
     }
     let bf16 = Matmul { output: Format::Bf16, ..Matmul::mxfp4(3, 6, 96, Quantization::none()) };
-    matmul(&rig, bf16, 3);
+    matmul(rig, bf16, 3);
 }
 
 #[test]
@@ -238,7 +259,10 @@ fn native_weights_are_multiplied_by_mxfp8_as_they_lie() {
 
 #[test]
 fn groups_are_multiplied_each_by_its_own_and_rows_after_them_stay_as_they_were() {
-    let rig = Rig::new();
+    grouped_products(&Rig::new());
+}
+
+fn grouped_products(rig: &Rig) {
     for activation in
         [Quantization::new(Format::Mxfp4), Quantization::new(Format::Mxfp8), Quantization::deepseek()]
     {
@@ -246,7 +270,7 @@ fn groups_are_multiplied_each_by_its_own_and_rows_after_them_stay_as_they_were()
             let (m, n, k, groups) = (8, 5, 96, 4);
             let each = Matmul { bias: true, ..Matmul::mxfp4(m, n, k, activation) };
             let op = GroupedMatmul { each, groups };
-            let (w, w_values) = weights(&rig, Op::from(op).weights()[0]);
+            let (w, w_values) = weights(rig, Op::from(op).weights()[0]);
             let (a_values, bias) = (whole(m * k, 7), whole(groups * n, 13));
             let mut wanted = tensor(each.output, &[m, n]);
             let mut first = 0;
