@@ -7,4 +7,5 @@
 #include "quantize.cu"
 #include "route.cu"
 #include "swiglu.cu"
+#include "tensor_memory.cu"
 #include "wide.cu"

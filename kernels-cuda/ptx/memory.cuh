@@ -45,6 +45,16 @@ __device__ __forceinline__ void copy_async_16(void* shared, const void* global, 
 #endif
 }
 
+/// As copy_async_16, for 8 bytes.
+__device__ __forceinline__ void copy_async_8(void* shared, const void* global, uint32_t bytes) {
+#ifdef MXHAL_EMULATED
+  emulation::copy_asynchronously(shared, global, bytes, 8 - bytes);
+#else
+  uint32_t to = uint32_t(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(to), "l"(global), "r"(bytes) : "memory");
+#endif
+}
+
 /// As copy_async_16, for 4 bytes.
 __device__ __forceinline__ void copy_async_4(void* shared, const void* global, uint32_t bytes) {
 #ifdef MXHAL_EMULATED

@@ -9,7 +9,7 @@
 #include "formats.cuh"
 
 #ifdef MXHAL_EMULATED
-#include "truncated_sum.h"
+#include "block_scaled_model.h"
 
 namespace model {
 
@@ -44,8 +44,6 @@ struct Matrices {
     }
   }
 };
-
-inline bool is_finite(float value) { return value - value == 0.0f; }
 
 /// The value that a sum of this and anything finite has: itself for what is not finite, else 0.
 inline float what_spoils(float value) { return is_finite(value) ? 0.0f : value; }
@@ -91,12 +89,6 @@ MXHAL_UNCHECKED inline void mma_bf16(const MmaGiven* all, MmaResult* results) {
   of.store(results);
 }
 
-/// Twice the value of an E2M1 code.
-inline int e2m1_doubled(int code) {
-  constexpr int doubled[8] = {0, 1, 2, 3, 4, 6, 8, 12};
-  return code & 8 ? -doubled[code & 7] : doubled[code & 7];
-}
-
 /// Byte `byte` of the scales that the lanes hold for the 16 rows of A, or for the 8 columns of B.
 inline int scale_of_row(const MmaGiven* all, int row, int thread, int byte) {
   return int(all[row % 8 * 4 + 2 * thread + row / 8].a_scales >> (8 * byte) & 255);
@@ -105,8 +97,9 @@ inline int scale_of_column(const MmaGiven* all, int column, int thread, int byte
   return int(all[column * 4 + thread].b_scales >> (8 * byte) & 255);
 }
 
-/// kind::mxf4, scale_vec::2X: K = 64, a scale for each 32, in bytes `byte` and `byte` + 1 of the scales.
-template <int byte>
+/// kind::mxf4, scale_vec::2X: K = 64, a scale for each 32, in bytes `byte` and `byte` + 1 of the scales; or
+/// kind::mxf4nvf4, scale_vec::4X: a UE4M3 scale for each 16, in all four bytes.
+template <int byte, bool is_nvfp4>
 MXHAL_UNCHECKED inline void mma_mxf4(const MmaGiven* all, MmaResult* results) {
   Matrices of(all);
   int8_t a[16][64], b[8][64];
@@ -116,23 +109,13 @@ MXHAL_UNCHECKED inline void mma_mxf4(const MmaGiven* all, MmaResult* results) {
   }
   for (int m = 0; m < 16; m++) {
     for (int n = 0; n < 8; n++) {
-      float& d = of.d[m][n];
-      bool is_nan = d != d;
-      Term terms[5];
+      Scale a_scales[4], b_scales[4];
       for (int group = 0; group < 4; group++) {
-        int sum = 0;
-        for (int k = 16 * group; k < 16 * group + 16; k++) sum += a[m][k] * b[n][k];
-        int a_scale = scale_of_row(all, m, 0, byte + group / 2);
-        int b_scale = scale_of_column(all, n, 0, byte + group / 2);
-        is_nan |= a_scale == 255 || b_scale == 255;
-        terms[group] = {sum, a_scale + b_scale - 254 - 2};
+        int at = is_nvfp4 ? group : byte + group / 2;
+        a_scales[group] = scale_of(scale_of_row(all, m, 0, at), is_nvfp4);
+        b_scales[group] = scale_of(scale_of_column(all, n, 0, at), is_nvfp4);
       }
-      if (is_nan) {
-        d = std::numeric_limits<float>::quiet_NaN();
-      } else if (is_finite(d)) {
-        terms[4] = term_of(d);
-        d = truncated_sum(terms, 35);
-      }
+      of.d[m][n] = add_mxf4(of.d[m][n], a[m], b[n], a_scales, b_scales);
     }
   }
   of.store(results);
@@ -148,28 +131,13 @@ MXHAL_UNCHECKED inline void mma_mxf8f4(const MmaGiven* all, MmaResult* results) 
     }
   }
   for (int m = 0; m < 16; m++) {
-    Term as[32];
-    bool row_has_nan = false;
-    for (int k = 0; k < 32; k++) {
-      int code = of.a[m][k], exponent = code >> 3 & 15, fraction = code & 7;
-      row_has_nan |= (code & 0x7f) == 0x7f;
-      int64_t significand = exponent == 0 ? fraction : fraction | 8;
-      as[k] = {code & 0x80 ? -significand : significand, (exponent == 0 ? 1 : exponent) - 10};
-    }
+    WideRow row = wide_row(of.a[m]);
     for (int n = 0; n < 8; n++) {
-      float& d = of.d[m][n];
-      int a_scale = scale_of_row(all, m, 0, byte);
-      int b_scale = scale_of_column(all, n, 0, byte);
-      Term terms[33];
-      for (int k = 0; k < 32; k++) {
-        terms[k] = {as[k].significand * e2m1_doubled(of.b[n][k] >> 2), as[k].exponent - 1 + a_scale + b_scale - 254};
-      }
-      if (row_has_nan || a_scale == 255 || b_scale == 255 || d != d) {
-        d = std::numeric_limits<float>::quiet_NaN();
-      } else if (is_finite(d)) {
-        terms[32] = term_of(d);
-        d = truncated_sum(terms, 25);
-      }
+      int8_t b[32];
+      for (int k = 0; k < 32; k++) b[k] = int8_t(e2m1_doubled(of.b[n][k] >> 2));
+      Scale a_scale = scale_of(scale_of_row(all, m, 0, byte), false);
+      Scale b_scale = scale_of(scale_of_column(all, n, 0, byte), false);
+      of.d[m][n] = add_mxf8f4(of.d[m][n], row, b, a_scale, b_scale);
     }
   }
   of.store(results);
@@ -205,12 +173,27 @@ __device__ __forceinline__ void mma_mxf4(float (&d)[4], const uint32_t (&a)[4], 
                                          uint32_t a_scales, uint32_t b_scales) {
   static_assert(byte == 0 || byte == 2, "a pair of scales begins at an even byte");
 #ifdef MXHAL_EMULATED
-  model::mma<model::mma_mxf4<byte>>("mma mxf4", d, a, b0, b1, a_scales, b_scales);
+  model::mma<model::mma_mxf4<byte, false>>("mma mxf4", d, a, b0, b1, a_scales, b_scales);
 #elif MXHAL_FAMILY == 1200
   asm("mma.sync.aligned.m16n8k64.row.col.kind::mxf4.block_scale.scale_vec::2X.f32.e2m1.e2m1.f32.ue8m0 "
       "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3}, {%10}, {%12, 0}, {%11}, {%12, 0};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(a_scales), "r"(b_scales), "n"(byte));
+#else
+  __trap();
+#endif
+}
+
+/// K = 64 of E2M1, with a UE4M3 scale for each 16 of a row or column: the four bytes of the same lanes. On sm_120f.
+__device__ __forceinline__ void mma_nvfp4(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                                          uint32_t a_scales, uint32_t b_scales) {
+#ifdef MXHAL_EMULATED
+  model::mma<model::mma_mxf4<0, true>>("mma mxf4nvf4", d, a, b0, b1, a_scales, b_scales);
+#elif MXHAL_FAMILY == 1200
+  asm("mma.sync.aligned.m16n8k64.row.col.kind::mxf4nvf4.block_scale.scale_vec::4X.f32.e2m1.e2m1.f32.ue4m3 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3}, {%10}, {0, 0}, {%11}, {0, 0};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(a_scales), "r"(b_scales));
 #else
   __trap();
 #endif

@@ -21,13 +21,13 @@ struct Term {
   int exponent;
 };
 
-inline int exponent_of(const Term& term) {
+MXHAL_UNCHECKED_INLINE int exponent_of(const Term& term) {
   uint64_t magnitude = uint64_t(term.significand < 0 ? -term.significand : term.significand);
   return 63 - __builtin_clzll(magnitude) + term.exponent;
 }
 
 /// A finite float32, or one whose bits are those of a BF16.
-inline Term term_of(float value) {
+MXHAL_UNCHECKED_INLINE Term term_of(float value) {
   uint32_t bits;
   __builtin_memcpy(&bits, &value, 4);
   int64_t significand = bits & 0x7fffff;
@@ -41,7 +41,7 @@ inline Term term_of(float value) {
 }
 
 /// magnitude * 2^exponent toward zero.
-inline float truncate_to_f32(bool is_negative, uint64_t magnitude, int exponent) {
+MXHAL_UNCHECKED_INLINE float truncate_to_f32(bool is_negative, uint64_t magnitude, int exponent) {
   if (magnitude == 0) return 0.0f;
   int top = 63 - __builtin_clzll(magnitude) + exponent;
   if (top > 127) return is_negative ? -INFINITY : INFINITY;
@@ -54,7 +54,7 @@ inline float truncate_to_f32(bool is_negative, uint64_t magnitude, int exponent)
 
 /// The sum of the terms, none of which exceeds 2^48, cut `bits` below the largest.
 template <int count>
-inline float truncated_sum(const Term (&terms)[count], int bits) {
+MXHAL_UNCHECKED_INLINE float truncated_sum(const Term (&terms)[count], int bits) {
   int largest = std::numeric_limits<int>::min();
   for (const Term& term : terms) {
     if (term.significand != 0 && exponent_of(term) > largest) largest = exponent_of(term);

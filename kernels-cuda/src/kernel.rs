@@ -57,6 +57,7 @@ pub struct Kernel {
 }
 
 const EVERYWHERE: &[Target] = &Target::ALL;
+const SM_100: &[Target] = &[Target::Blackwell100];
 const SM_120: &[Target] = &[Target::Blackwell120];
 
 macro_rules! kernels {
@@ -85,6 +86,12 @@ kernels! {
     "permute_count"        PermuteParameters,      256, EVERYWHERE;
     "permute_place"        PermuteParameters,      256, EVERYWHERE;
     "permute_rows"         PermuteRowsParameters,  128, EVERYWHERE;
+    "product_tensor_nvfp4_128" ProductParameters,  160, SM_100;
+    "product_tensor_nvfp4_32"  ProductParameters,  160, SM_100;
+    "product_tensor_w4a4_128"  ProductParameters,  160, SM_100;
+    "product_tensor_w4a4_32"   ProductParameters,  160, SM_100;
+    "product_tensor_w4a8_128"  ProductParameters,  160, SM_100;
+    "product_tensor_w4a8_32"   ProductParameters,  160, SM_100;
     "product_w4a4_128"     ProductParameters,      256, SM_120;
     "product_w4a4_32"      ProductParameters,      256, SM_120;
     "product_w4a8_128"     ProductParameters,      256, SM_120;

@@ -149,6 +149,12 @@ pub enum Product {
     W4A4(u32),
     /// MXFP8, per 32 or per 128, by MXFP4 on `sm_120f`: tiles of 32 or 128 rows.
     W4A8(u32),
+    /// MXFP4 by MXFP4 on `sm_100f`: tiles of 32 or 128 rows.
+    TensorW4A4(u32),
+    /// MXFP8, per 32 or per 128, by MXFP4 in order on `sm_100f`: tiles of 32 or 128 rows.
+    TensorW4A8(u32),
+    /// NVFP4 by NVFP4 on `sm_100f`: tiles of 32 or 128 rows.
+    TensorNvfp4(u32),
     /// Any formats, widened to BF16.
     Wide,
 }
@@ -161,12 +167,26 @@ impl Product {
     /// | up to 8 | MXFP4 | all but NVFP4 | any | decode |
     /// | up to 64 | MXFP4 | MXFP4, MXFP8 | `sm_120f` | block-scaled, 32 rows |
     /// | more | MXFP4 | MXFP4, MXFP8 | `sm_120f` | block-scaled, 128 rows |
+    /// | up to 32 | MXFP4, NVFP4 | MXFP4, MXFP8; NVFP4 | `sm_100f` | tensor memory, 32 rows |
+    /// | more | MXFP4, NVFP4 | MXFP4, MXFP8; NVFP4 | `sm_100f` | tensor memory, 128 rows |
     /// | any other | | | | wide |
+    ///
+    /// NVFP4 rows whose bytes are no multiple of 16 (K no multiple of 32) go the wide way, and so do MXFP4 weights in
+    /// another [`NibbleOrder`] than [`NibbleOrder::for_activation`] says.
     pub fn choose(target: Target, parameters: &ProductParameters) -> Self {
         let rows = parameters.m.div_ceil(parameters.groups.max(1));
         let tile = if rows <= 64 { 32 } else { 128 };
+        let tensor_tile = if rows <= 32 { 32 } else { 128 };
+        let in_order = parameters.w_halves == 0;
+        let aligned = (parameters.a_stride | parameters.w_stride).is_multiple_of(16)
+            && parameters.w_scales_stride.is_multiple_of(4);
         match (parameters.w_format, parameters.a_format, target) {
             (format::MXFP4, activation, _) if rows <= 8 && activation != format::NVFP4 => Self::Decode,
+            (format::MXFP4, format::MXFP4, Target::Blackwell100) => Self::TensorW4A4(tensor_tile),
+            (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell100) if in_order => {
+                Self::TensorW4A8(tensor_tile)
+            }
+            (format::NVFP4, format::NVFP4, Target::Blackwell100) if aligned => Self::TensorNvfp4(tensor_tile),
             (format::MXFP4, format::MXFP4, Target::Blackwell120) => Self::W4A4(tile),
             (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell120) => Self::W4A8(tile),
             _ => Self::Wide,
@@ -177,7 +197,11 @@ impl Product {
     pub const fn tile_rows(self) -> u32 {
         match self {
             Self::Decode => 8,
-            Self::W4A4(rows) | Self::W4A8(rows) => rows,
+            Self::W4A4(rows)
+            | Self::W4A8(rows)
+            | Self::TensorW4A4(rows)
+            | Self::TensorW4A8(rows)
+            | Self::TensorNvfp4(rows) => rows,
             Self::Wide => 64,
         }
     }
@@ -201,22 +225,36 @@ impl Product {
             }
             Self::W4A4(rows) => (format!("product_w4a4_{rows}"), 128),
             Self::W4A8(rows) => (format!("product_w4a8_{rows}"), 128),
+            Self::TensorW4A4(rows) => (format!("product_tensor_w4a4_{rows}"), 128),
+            Self::TensorW4A8(rows) => (format!("product_tensor_w4a8_{rows}"), 128),
+            Self::TensorNvfp4(rows) => (format!("product_tensor_nvfp4_{rows}"), 128),
             Self::Wide => ("product_wide".to_owned(), 64),
         };
         Launch { shared_bytes: self.shared_bytes(m), ..Launch::new(&name, [n.div_ceil(columns), tiles, 1]) }
     }
 
-    /// Stages of both operands and their scales, as `ScaledStage` of `kernels/block_scaled.cu`; two chunks of a tile's
-    /// activations, as `few_shared_bytes` of `kernels/few_rows.cuh`.
+    /// Stages of both operands and their scales, as `ScaledStage` of `kernels/block_scaled.cu` or `TensorShared` of
+    /// `kernels/tensor_memory.cu`; two chunks of a tile's activations, as `few_shared_bytes` of `kernels/few_rows.cuh`.
     fn shared_bytes(self, m: u32) -> u32 {
         let (stages, a_bytes) = match self {
             Self::W4A4(_) => (4, 64),
             Self::W4A8(_) => (3, 128),
+            Self::TensorW4A8(rows) => return tensor_shared_bytes(rows, 1),
+            Self::TensorW4A4(rows) => return tensor_shared_bytes(rows, 2),
+            Self::TensorNvfp4(rows) => return tensor_shared_bytes(rows, 4),
             Self::Decode => return 2 * m.min(8) * 2048 * 2,
             Self::Wide => return 0,
         };
         stages * (self.tile_rows() * (a_bytes + 4) + 128 * (64 + 4)).next_multiple_of(128)
     }
+}
+
+/// Stages of 128 bytes of K, of 128 rows of weights and the tile's of activations, with so many tiles of scales of 512
+/// bytes on either side; and the barriers.
+const fn tensor_shared_bytes(rows: u32, scale_tiles: u32) -> u32 {
+    let stages = if rows == 128 { 3 } else { 4 };
+    let barriers = 2 * stages + 1;
+    (stages * ((128 + rows) * 128 + 2 * 512 * scale_tiles) + 8 * barriers + 4).next_multiple_of(1024)
 }
 
 /// How the codes of a block of 32 lie in its 16 bytes, in prepared MXFP4 weights.
@@ -233,13 +271,14 @@ pub enum NibbleOrder {
 }
 
 impl NibbleOrder {
-    /// The order of MXFP4 weights that are prepared for activations of this format.
+    /// The order of MXFP4 weights that are prepared for activations of this format on this target.
     ///
-    /// Products with MXFP4 activations take 64 elements as they come, so that both sides lie alike; for all others
-    /// codes are spread to bytes first.
-    pub const fn for_activation(activation: u32) -> Self {
-        match activation {
-            format::MXFP4 => Self::InOrder,
+    /// Products with MXFP4 activations take 64 elements as they come, so that both sides lie alike, and so do those
+    /// with MXFP8 activations where the tensor core itself spreads codes; for all others they are spread to bytes
+    /// first.
+    pub const fn for_activation(target: Target, activation: u32) -> Self {
+        match (activation, target) {
+            (format::MXFP4, _) | (format::MXFP8 | format::MXFP8_G128, Target::Blackwell100) => Self::InOrder,
             _ => Self::Halves,
         }
     }
@@ -295,12 +334,16 @@ mod tests {
                         groups: 1,
                         a_format,
                         w_format,
+                        w_halves: u32::from(
+                            NibbleOrder::for_activation(target, a_format) == NibbleOrder::Halves,
+                        ),
                         ..Default::default()
                     };
                     let launch = Product::choose(target, &p).launch(&p);
                     assert!(launch.kernel.targets.contains(&target), "{target} {}", launch.kernel.name);
-                    // What a block of sm_120 may have.
-                    assert!(launch.shared_bytes <= 99 << 10, "{launch:?}");
+                    // What a block of sm_120 may have, and half of what two of sm_100 share.
+                    let room = if target == Target::Blackwell100 { 113 } else { 99 };
+                    assert!(launch.shared_bytes <= room << 10, "{launch:?}");
                     made += usize::from(KERNELS.contains(launch.kernel));
                 }
             }

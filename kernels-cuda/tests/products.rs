@@ -11,7 +11,7 @@ use golden::Golden;
 use mxhal_cuda_emulation::Checks;
 use mxhal_kernels_cuda::format::{BF16, F16, F32, FP8_TILE128, MXFP4, MXFP8, MXFP8_G128, MXINT8, NVFP4};
 use mxhal_kernels_cuda::parameters::ProductParameters;
-use mxhal_kernels_cuda::{NibbleOrder, Product};
+use mxhal_kernels_cuda::{NibbleOrder, Product, Target};
 
 /// Rows of one operand: bytes as in a checkpoint, scales, factors, and what they stand for.
 struct Operand {
@@ -110,7 +110,14 @@ impl Case {
 
     /// What is stored, as float32 bits or those of the output; the poison where nothing was.
     fn run(&self, device: &mut Device, product: Product) -> Vec<u32> {
-        self.run_in_order(device, product, NibbleOrder::for_activation(self.a.format))
+        self.run_in_order(device, product, self.order(product))
+    }
+
+    /// The order that weights have where this product runs.
+    fn order(&self, product: Product) -> NibbleOrder {
+        let target =
+            if matches!(product, Product::TensorW4A8(_)) { Target::Blackwell100 } else { Target::Hopper };
+        NibbleOrder::for_activation(target, self.a.format)
     }
 
     /// With MXFP4 weights in this order.
@@ -120,7 +127,8 @@ impl Case {
         } else {
             self.w.data.clone()
         };
-        // Rows of the weights' scales are padded to a multiple of four.
+        // Rows of the weights' scales are padded to a multiple of four, with what is no NaN.
+        let padding = if self.w.format == NVFP4 { 0 } else { 127 };
         let row_scales =
             if self.w.format == BF16 { 0 } else { self.k.div_ceil(reference::block(self.w.format)) };
         let padded = row_scales.next_multiple_of(4);
@@ -128,7 +136,7 @@ impl Case {
             .w
             .scales
             .chunks(row_scales.max(1))
-            .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(127, padded - row.len())))
+            .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(padding, padded - row.len())))
             .collect();
         let a_row_scales =
             if self.a.format == BF16 { 0 } else { self.k.div_ceil(reference::block(self.a.format)) };
@@ -317,12 +325,41 @@ fn block_scaled_products_are_within_their_bound() {
     }
 }
 
+#[test]
+fn products_in_tensor_memory_are_within_their_bound() {
+    let mut random = Random::printed();
+    for a_format in [MXFP4, MXFP8, MXFP8_G128, NVFP4] {
+        for (rows, m) in [(32, 5), (32, 70), (128, 140)] {
+            let (n, k) = (random.within(1, 200), 32 * random.within(1, 40));
+            let w_format = if a_format == NVFP4 { NVFP4 } else { MXFP4 };
+            let case = random_case(&mut random, a_format, w_format, m, n, k);
+            let mut device = Device::new(Checks::On, random.next() % 3);
+            let product = match a_format {
+                MXFP4 => Product::TensorW4A4(rows),
+                NVFP4 => Product::TensorNvfp4(rows),
+                _ => Product::TensorW4A8(rows),
+            };
+            case.check(&mut device, product);
+        }
+    }
+}
+
 /// The products that a scheme of the golden files may be computed by.
 fn products(a_format: u32) -> Vec<Product> {
     let mut products = vec![Product::Wide, Product::Decode];
     match a_format {
-        MXFP4 => products.extend([Product::W4A4(32), Product::W4A4(128)]),
-        MXFP8 => products.extend([Product::W4A8(32), Product::W4A8(128)]),
+        MXFP4 => products.extend([
+            Product::W4A4(32),
+            Product::W4A4(128),
+            Product::TensorW4A4(32),
+            Product::TensorW4A4(128),
+        ]),
+        MXFP8 => products.extend([
+            Product::W4A8(32),
+            Product::W4A8(128),
+            Product::TensorW4A8(32),
+            Product::TensorW4A8(128),
+        ]),
         _ => {}
     }
     products
@@ -420,6 +457,8 @@ fn speed_of_the_emulation() {
         ("wide, BF16 by MXFP4", Product::Wide, BF16, 64),
         ("W4A4 block-scaled", Product::W4A4(128), MXFP4, 128),
         ("W4A8 block-scaled", Product::W4A8(128), MXFP8, 128),
+        ("W4A4 in tensor memory", Product::TensorW4A4(128), MXFP4, 128),
+        ("W4A8 in tensor memory", Product::TensorW4A8(128), MXFP8, 128),
     ] {
         for checks in [Checks::Off, Checks::On] {
             let (n, k) = (128, 512);

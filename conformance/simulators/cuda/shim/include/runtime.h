@@ -6,6 +6,8 @@
 
 /// For what belongs to the emulation and not to the kernel: its accesses are not looked at.
 #define MXHAL_UNCHECKED __attribute__((no_sanitize("thread"), noinline))
+/// The same for small functions that such code calls.
+#define MXHAL_UNCHECKED_INLINE __attribute__((no_sanitize("thread"))) inline
 
 namespace emulation {
 
@@ -73,6 +75,33 @@ void check_write(void* address, size_t bytes);
 void check_atomic(void* address, size_t bytes);
 /// For a vector access: the hardware wants `address` to be a multiple of `alignment`.
 void check_aligned(const void* address, size_t alignment, const char* what);
+
+/// Where an address lies in the block's shared memory, and back: what descriptors hold.
+uint32_t shared_offset(const void* address);
+unsigned char* shared_at(uint32_t offset);
+
+/// mbarriers: objects of 8 bytes in shared memory, whose phase ends with the last of `count` arrivals.
+void barrier_init(void* barrier, unsigned count);
+/// Says that the barriers which this thread made may be arrived at by asynchronous operations.
+void barrier_publish();
+void barrier_arrive(void* barrier);
+/// Sleeps until the phase of this parity has ended.
+void barrier_wait(void* barrier, unsigned parity);
+
+/// Lets asynchronous operations see what this thread wrote to shared memory.
+void fence_asynchronous_proxy();
+
+/// An operation of a unit that works on its own, as a tensor core does: it happens after those begun before it, but
+/// at no certain time. Only a commit tells a thread that it has happened. `act` gets a copy of the `bytes` at `given`.
+void begin_operation(void (*act)(const void*), const void* given, size_t bytes);
+/// The number that the next operation gets, in order of beginning.
+uint32_t next_operation();
+/// Whether this thread knows, by way of barriers, that an operation has happened.
+bool knows_of(uint32_t operation);
+/// Arrives at the barrier when every operation begun until now has happened.
+void commit_operations(void* barrier);
+/// That operation `operation`, not begun yet, will read shared memory: it must be written, seen and left alone.
+void check_operation_reads(const void* address, size_t bytes, uint32_t operation, const char* what);
 
 /// An asynchronous copy to shared memory. Until its group is waited for, reading the destination is a fault; `zeros`
 /// bytes after the copied ones are set to zero.

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <deque>
+#include <functional>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "runtime.h"
@@ -16,6 +19,32 @@ struct Copy {
   unsigned zeros;
   /// How many groups its thread had committed before it.
   unsigned group;
+};
+
+/// What a thread, or a barrier, knows of: of each thread the times until which, and of the operations of the unit
+/// that works on its own the number. One more than there are threads.
+using Clock = std::vector<uint32_t>;
+
+inline void join(Clock& into, const Clock& other) {
+  for (size_t i = 0; i < into.size(); i++) {
+    if (into[i] < other[i]) into[i] = other[i];
+  }
+}
+
+/// What is under way.
+using Operation = std::function<void()>;
+
+struct Mbarrier {
+  unsigned count;
+  unsigned pending;
+  /// Phases that have ended.
+  uint32_t phases;
+  unsigned maker;
+  uint32_t epoch;
+  bool published;
+  /// What arrived in this phase, and in those that have ended.
+  Clock arriving, arrived;
+  std::vector<unsigned> sleepers;
 };
 
 struct Block {
@@ -33,6 +62,26 @@ struct Block {
   /// By thread.
   std::vector<std::deque<Copy>> copies;
   std::vector<unsigned> committed;
+
+  /// By offset in shared memory. Clocks are kept from the first one on: before it, and in kernels without, epochs
+  /// say all.
+  std::map<size_t, Mbarrier> mbarriers;
+  bool has_clocks = false;
+  /// By thread.
+  std::vector<Clock> clocks;
+  /// How often each thread let asynchronous operations see what it wrote; counts over all blocks.
+  std::vector<uint32_t> fences;
+  /// How often each thread waited for others, and how often it had when it last fenced tensor operations.
+  std::vector<uint32_t> waits, waits_fenced;
+  /// Operations begun and not happened, the first of them by number.
+  std::deque<Operation> operations;
+  /// Counts over all blocks.
+  uint32_t operations_begun = 0;
+
+  /// The time of a thread, which what it writes bears.
+  uint32_t time_of(unsigned thread) const { return has_clocks ? clocks[thread][thread] : 1; }
+  /// Whether `thread` has learnt by barriers of what another did at this time.
+  bool knows(unsigned thread, unsigned other, uint32_t time) const { return has_clocks && clocks[thread][other] >= time; }
 };
 
 extern thread_local Block block;
@@ -45,6 +94,20 @@ constexpr bool checked = false;
 #endif
 
 uint32_t warp_epoch();
+void begin_tensor_memory();
+/// Columns that are still allocated.
+unsigned allocated_tensor_columns();
+/// Makes a thread that sleeps ready, and lets this one sleep.
+void wake(unsigned thread);
+void sleep();
+/// Joins the clocks of all threads, or of those of a warp.
+void join_clocks(unsigned first, unsigned count);
+/// Carries out the oldest operation, if there is one.
+bool carry_out_operation();
+/// Who sleeps at which mbarrier, for the description of a deadlock.
+std::string describe_sleepers();
+/// What must not be left behind by a block; empty if nothing is.
+std::string describe_leftovers();
 void begin_launch(unsigned threads);
 void begin_block();
 void leave_block();

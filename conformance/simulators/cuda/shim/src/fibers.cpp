@@ -108,19 +108,19 @@ void fiber_main() {
 }
 
 [[noreturn]] void go_on() {
-  if (scheduler.ready.count == 0) _longjmp(scheduler.home, 1);
+  // Operations happen as late as can be, when nobody else can go on, or now and then as the seed has it.
+  if (scheduler.random % 16 == 5) carry_out_operation();
+  while (scheduler.ready.count == 0) {
+    if (!carry_out_operation()) _longjmp(scheduler.home, 1);
+  }
   enter(pop());
-}
-
-/// Lets others run until somebody makes this fiber ready again.
-__attribute__((noinline)) void sleep() {
-  if (_setjmp(scheduler.fibers[state.thread]->context) == 0) go_on();
 }
 
 void open_barrier() {
   Scheduler& s = scheduler;
   s.at_barrier = 0;
   block.epoch++;
+  join_clocks(0, block.threads);
   for (unsigned thread = 0; thread < s.fibers.size(); thread++) {
     if (s.fibers[thread]->at_barrier) {
       s.fibers[thread]->at_barrier = false;
@@ -139,6 +139,7 @@ void describe_deadlock() {
              " of 32 at " + s.warps[w].collective;
   }
   char text[512];
+  waits += describe_sleepers();
   snprintf(text, sizeof text, "%s: block (%u, %u, %u): divergent barrier: %u of %u threads at __syncthreads, %u have ended%s",
            s.kernel, state.block_index[0], state.block_index[1], state.block_index[2], s.at_barrier, block.threads,
            block.threads - s.live, waits.c_str());
@@ -174,10 +175,20 @@ __attribute__((noinline)) bool run_block() {
   }
   if (_setjmp(s.home) == 0) go_on();
   if (s.fault.empty() && s.live != 0) describe_deadlock();
+  if (s.fault.empty()) {
+    std::string left = describe_leftovers();
+    if (!left.empty()) s.fault = std::string(s.kernel) + ": the block ended with " + left;
+  }
   return s.fault.empty();
 }
 
 }  // namespace
+
+void wake(unsigned thread) { push(thread); }
+
+__attribute__((noinline)) void sleep() {
+  if (_setjmp(scheduler.fibers[state.thread]->context) == 0) go_on();
+}
 
 void leave_block() {
   Scheduler& s = scheduler;
@@ -198,6 +209,7 @@ void wait_at_barrier() {
     fault("divergent barrier: __syncthreads while lanes of the warp wait at %s", this_warp().collective);
   }
   s.fibers[state.thread]->at_barrier = true;
+  block.waits[state.thread]++;
   if (++s.at_barrier == s.live) open_barrier();
   sleep();
 }
@@ -221,6 +233,7 @@ void release_warp(Warp& warp) {
   warp.arrived = 0;
   warp.epoch++;
   unsigned first = state.thread & ~31u;
+  join_clocks(first, 32);
   for (unsigned thread = first; thread < first + 32; thread++) {
     if (thread != state.thread) push(thread);
   }

@@ -28,6 +28,12 @@ struct Byte {
   uint32_t write_warp_epoch;
   uint32_t read_epoch;
   uint32_t read_warp_epoch;
+  /// Times by the clocks of writer and reader, and how often the writer had let operations see its writes.
+  uint32_t write_time;
+  uint32_t read_time;
+  uint32_t write_fence;
+  /// The last operation that reads it.
+  uint32_t operation;
   uint16_t writer;
   uint16_t reader;
   bool read_by_lanes;
@@ -99,9 +105,9 @@ void race(const char* kind, size_t offset, unsigned other) {
   fault("race: %s at offset %zu of shared memory, with thread %u and no barrier in between", kind, offset, other);
 }
 
-/// Whether an access of `thread` in these epochs and one of the present fiber are unordered.
-bool unordered(unsigned thread, uint32_t epoch, uint32_t lane_epoch) {
-  if (thread == state.thread || epoch != block.epoch) return false;
+/// Whether an access of `thread` in these epochs and at this time, and one of the present fiber, are unordered.
+bool unordered(unsigned thread, uint32_t epoch, uint32_t lane_epoch, uint32_t time) {
+  if (thread == state.thread || epoch != block.epoch || block.knows(state.thread, thread, time)) return false;
   return thread / 32 != state.thread / 32 || lane_epoch == warp_epoch();
 }
 
@@ -114,7 +120,7 @@ void read_shared(const void* address, size_t bytes) {
       fault("read at offset %zu of shared memory, whose asynchronous copy was not waited for", i);
     }
     if (byte.written_in_block != block.serial) fault("read at offset %zu of shared memory, which nobody wrote", i);
-    if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch)) race("read after write", i, byte.writer);
+    if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) race("read after write", i, byte.writer);
     if (byte.read_epoch != block.epoch) {
       byte.read_by_lanes = byte.read_by_warps = false;
     } else if (byte.reader != state.thread) {
@@ -123,6 +129,7 @@ void read_shared(const void* address, size_t bytes) {
     }
     byte.read_epoch = block.epoch;
     byte.read_warp_epoch = lane_epoch;
+    byte.read_time = block.time_of(state.thread);
     byte.reader = uint16_t(state.thread);
   }
 }
@@ -134,16 +141,23 @@ void write_shared(const void* address, size_t bytes, bool in_flight) {
   for (size_t i = offset; i < offset + bytes; i++) {
     Byte& byte = memory.bytes[i];
     if (byte.written_in_block == block.serial) {
-      if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch)) race("write after write", i, byte.writer);
-      bool read_since = byte.read_epoch == block.epoch;
+      if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) race("write after write", i, byte.writer);
+      if (byte.operation != 0 && !knows_of(byte.operation)) {
+        fault("write at offset %zu of shared memory, which an asynchronous operation may still read: nobody waited for it", i);
+      }
+      // Of several readers the last speaks for all where a barrier in shared memory came after it.
+      bool read_since = byte.read_epoch == block.epoch && !block.knows(state.thread, byte.reader, byte.read_time);
       bool others_read = read_since && (byte.read_by_warps || (byte.read_by_lanes && byte.read_warp_epoch == lane_epoch));
-      if (others_read || (read_since && unordered(byte.reader, byte.read_epoch, byte.read_warp_epoch))) {
+      if (others_read || (read_since && unordered(byte.reader, byte.read_epoch, byte.read_warp_epoch, byte.read_time))) {
         race("write after read", i, byte.reader);
       }
     }
     byte.written_in_block = block.serial;
     byte.write_epoch = block.epoch;
     byte.write_warp_epoch = lane_epoch;
+    byte.write_time = block.time_of(state.thread);
+    byte.write_fence = block.fences[state.thread];
+    byte.operation = 0;
     byte.writer = uint16_t(state.thread);
     byte.in_flight = in_flight;
   }
@@ -210,6 +224,7 @@ void begin_launch(unsigned threads) {
   block.threads = threads;
   block.copies.assign(threads, {});
   block.committed.assign(threads, 0);
+  if (block.fences.size() < threads) block.fences.resize(threads);
   memory.last = {0, 0};
   {
     std::lock_guard<std::mutex> guard_announced(announced_lock);
@@ -222,6 +237,12 @@ void begin_launch(unsigned threads) {
 void begin_block() {
   block.serial++;
   block.epoch++;
+  block.mbarriers.clear();
+  block.operations.clear();
+  block.has_clocks = false;
+  block.waits.assign(block.threads, 0);
+  block.waits_fenced.assign(block.threads, 0);
+  begin_tensor_memory();
   memory.statics.clear();
   memory.used = (state.launch->shared_bytes + 127) / 128 * 128;
   // A pattern that is NaN as a float, in case that nobody checks.
@@ -229,6 +250,30 @@ void begin_block() {
 }
 
 unsigned char* dynamic_shared() { return memory.arena; }
+
+uint32_t shared_offset(const void* address) {
+  if (!is_shared(address)) fault("%p is not in shared memory", address);
+  return uint32_t(static_cast<const unsigned char*>(address) - memory.arena);
+}
+
+unsigned char* shared_at(uint32_t offset) { return memory.arena + offset; }
+
+void check_operation_reads(const void* address, size_t bytes, uint32_t operation, const char* what) {
+  if (!checked) return;
+  size_t offset = offset_of(address, bytes, what);
+  for (size_t i = offset; i < offset + bytes; i++) {
+    Byte& byte = memory.bytes[i];
+    if (byte.written_in_block != block.serial) fault("%s reads offset %zu of shared memory, which nobody wrote", what, i);
+    if (byte.in_flight) fault("%s reads offset %zu of shared memory, whose asynchronous copy was not waited for", what, i);
+    if (byte.write_fence == block.fences[byte.writer]) {
+      fault("%s reads offset %zu of shared memory, which thread %u wrote without a fence of the asynchronous proxy after it", what, i, byte.writer);
+    }
+    if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) {
+      fault("race: %s reads offset %zu of shared memory, which thread %u wrote, and nothing waits for it", what, i, byte.writer);
+    }
+    byte.operation = operation;
+  }
+}
 
 void* static_shared_bytes(const char* file, int line, size_t bytes, size_t alignment) {
   for (const Static& known : memory.statics) {

@@ -1,5 +1,6 @@
 // Kernels that do what is allowed, and kernels that do what is not: each fault is one that a check must name.
 #include <emulation.h>
+#include <tensor_memory.h>
 
 struct Values {
   int of[64];
@@ -108,3 +109,102 @@ extern "C" __global__ void misaligned(const int* from, int* to) {
   to[threadIdx.x] = 0;
 }
 MXHAL_KERNEL(misaligned)
+
+// Barriers in shared memory, and operations of units that work on their own. A kernel of faults does one at a time.
+
+struct Handed {
+  uint64_t barrier;
+  int values[32];
+};
+
+/// The first warp writes and the second reads: 32 arrivals and a wait are what it takes.
+inline void hand_over(const int* from, int* to, unsigned arrivals, bool waits) {
+  MXHAL_SHARED(Handed, shared);
+  int i = threadIdx.x;
+  if (i == 0) emulation::barrier_init(&shared.barrier, arrivals);
+  __syncthreads();
+  if (i < 32) {
+    shared.values[i] = from[i];
+    to[i] = from[i];
+    emulation::barrier_arrive(&shared.barrier);
+  } else {
+    if (waits) emulation::barrier_wait(&shared.barrier, 0);
+    to[i] = shared.values[63 - i];
+  }
+}
+
+extern "C" __global__ void handed_over(const int* from, int* to) { hand_over(from, to, 32, true); }
+MXHAL_KERNEL(handed_over)
+extern "C" __global__ void not_handed_over(const int* from, int* to) { hand_over(from, to, 32, false); }
+MXHAL_KERNEL(not_handed_over)
+extern "C" __global__ void never_arrived(const int* from, int* to) { hand_over(from, to, 33, true); }
+MXHAL_KERNEL(never_arrived)
+
+/// What a thread does around an operation that reads 4 bytes of shared memory and writes 32 columns of tensor memory.
+struct Steps {
+  bool fences = true;
+  bool publishes = true;
+  bool waits = true;
+  bool fences_tensor = true;
+  bool frees = true;
+  unsigned columns = 32;
+  bool writes_too_early = false;
+};
+
+struct Given {
+  const int* from;
+  uint32_t column;
+};
+
+MXHAL_UNCHECKED inline void fill_columns(const void* given) {
+  const Given& what = *static_cast<const Given*>(given);
+  for (uint32_t lane = 0; lane < emulation::tensor_lanes; lane++) {
+    for (int i = 0; i < 32; i++) emulation::tensor_lane(lane)[what.column + i] = uint32_t(*what.from) + lane;
+  }
+}
+
+MXHAL_UNCHECKED inline int first_cell(uint32_t column) { return int(emulation::tensor_lane(0)[column]); }
+
+inline void operate(const int* from, int* to, Steps steps) {
+  MXHAL_SHARED(Handed, shared);
+  int i = threadIdx.x;
+  if (i == 0) {
+    emulation::barrier_init(&shared.barrier, 1);
+    if (steps.publishes) emulation::barrier_publish();
+    uint32_t columns = emulation::tensor_allocate(32);
+    shared.values[0] = from[0];
+    if (steps.fences) emulation::fence_asynchronous_proxy();
+    uint32_t operation = emulation::next_operation();
+    emulation::check_operation_reads(&shared.values[0], 4, operation, "operation");
+    emulation::tensor_check_write(columns, steps.columns, operation, false, "operation");
+    Given given = {&shared.values[0], columns};
+    emulation::begin_operation(fill_columns, &given, sizeof given);
+    if (steps.writes_too_early) shared.values[0] = 0;
+    emulation::commit_operations(&shared.barrier);
+    if (steps.waits) emulation::barrier_wait(&shared.barrier, 0);
+    if (steps.fences_tensor) emulation::tensor_fence();
+    emulation::tensor_check_fenced("tensor load");
+    emulation::tensor_check_load(columns, 32);
+    to[0] = first_cell(columns);
+    if (steps.frees) emulation::tensor_free(columns, 32);
+  } else {
+    to[i] = from[i];
+  }
+}
+
+#define OPERATES(name, step)                                          \
+  extern "C" __global__ void name(const int* from, int* to) {         \
+    Steps steps;                                                      \
+    step;                                                             \
+    operate(from, to, steps);                                         \
+  }                                                                   \
+  MXHAL_KERNEL(name)
+
+OPERATES(operated, )
+OPERATES(operated_unseen, steps.fences = false)
+OPERATES(operated_unpublished, steps.publishes = false)
+OPERATES(operated_not_waited, steps.waits = false)
+OPERATES(operated_not_fenced, steps.fences_tensor = false)
+OPERATES(operated_not_freed, steps.frees = false)
+OPERATES(operated_past_columns, steps.columns = 33)
+OPERATES(operated_overwritten, steps.writes_too_early = true)

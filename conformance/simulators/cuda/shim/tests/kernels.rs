@@ -48,6 +48,9 @@ fn barriers_and_warps_pass_values_in_any_order() {
     for seed in 0..50 {
         assert_eq!(run("reverse", 64, seed).unwrap(), core::array::from_fn(|i| 64 - i as i32));
         assert_eq!(run("sum", 32, seed).unwrap()[0], 64 * 65 / 2);
+        let handed = run("handed_over", 64, seed).unwrap();
+        assert_eq!(handed, core::array::from_fn(|i| if i < 32 { i as i32 + 1 } else { 64 - i as i32 }));
+        assert_eq!(run("operated", 64, seed).unwrap(), core::array::from_fn(|i| i as i32 + 1));
         let copied = run("copied", 64, seed).unwrap();
         assert_eq!(copied, core::array::from_fn(|i| i as i32 / 4 * 4 + 3));
     }
@@ -64,6 +67,15 @@ fn each_fault_is_named_with_its_place() {
         ("divergent", "divergent"),
         ("not_waited", "asynchronous copy was not waited for"),
         ("misaligned", "misaligned address: asynchronous copy from device memory"),
+        ("not_handed_over", "race: read after write"),
+        ("never_arrived", "wait at the mbarrier at offset 0, phase 0, for 1 of 33 arrivals"),
+        ("operated_unseen", "without a fence of the asynchronous proxy"),
+        ("operated_unpublished", "never published"),
+        ("operated_not_waited", "whose operation was not waited for"),
+        ("operated_not_fenced", "no tcgen05.fence::after_thread_sync"),
+        ("operated_not_freed", "the block ended with 32 columns of tensor memory not freed"),
+        ("operated_past_columns", "columns 480 to 512 of tensor memory"),
+        ("operated_overwritten", "which an asynchronous operation may still read"),
     ] {
         let fault = fault(kernel);
         assert!(fault.contains(words) && fault.starts_with(kernel), "{kernel}: {fault}");
