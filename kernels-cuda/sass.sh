@@ -39,7 +39,7 @@ wants() {
   if [ "$found" -eq 0 ]; then
     complain "$2 for sm_$1 has no instruction $3"
   else
-    printf '  %-18s sm_%-5s %4d x %s\n' "$2" "$1" "$found" "$3"
+    printf '  %-24s sm_%-5s %4d x %s\n' "$2" "$1" "$found" "$3"
   fi
 }
 
@@ -61,6 +61,17 @@ for rows in 32 128; do
   for scheme in w4a4 w4a8; do
     wants 120f product_${scheme}_$rows 'LDSM\.16\.M88\.4'
     wants 120f product_${scheme}_$rows 'LDGSTS\.E\.BYPASS\.128'
+  done
+done
+for rows in 32 128; do
+  wants 100f product_tensor_w4a4_$rows 'UTCOMMA '
+  wants 100f product_tensor_w4a8_$rows 'UTCQMMA '
+  wants 100f product_tensor_nvfp4_$rows 'UTCOMMA\.4X'
+  for scheme in w4a4 w4a8 nvfp4; do
+    # Scales to tensor memory, sums from it, and copies of activations.
+    wants 100f product_tensor_${scheme}_$rows 'UTCCP\.T\.S\.4x32dp128bit'
+    wants 100f product_tensor_${scheme}_$rows 'LDTM\.x16'
+    wants 100f product_tensor_${scheme}_$rows 'LDGSTS\.E\.BYPASS\.128'
   done
 done
 for target in 90a 100f 120f; do

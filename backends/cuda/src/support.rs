@@ -6,7 +6,8 @@
 //! | products | Hopper (`sm_90`) | Blackwell (`sm_100`, `sm_103`) | Blackwell (`sm_120`, `sm_121`) |
 //! | --- | --- | --- | --- |
 //! | up to 8 rows a group, MXFP4 weights | decode | decode | decode |
-//! | MXFP4 weights by MXFP4, MXFP8 | as [`Product::choose`] has it | as [`Product::choose`] has it | block-scaled |
+//! | MXFP4 weights by MXFP4, MXFP8 | as [`Product::choose`] has it | tensor memory | block-scaled |
+//! | NVFP4 weights by NVFP4 | widened | tensor memory | as [`Product::choose`] has it |
 //! | anything else | widened | widened | widened |
 //!
 //! [`Product::choose`]: mxhal_kernels_cuda::Product::choose

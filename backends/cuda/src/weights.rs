@@ -3,6 +3,7 @@
 //! | part | canonical | prepared |
 //! | --- | --- | --- |
 //! | MXFP4 codes, for MXFP4 activations | `[groups, n, k/2]` | the same |
+//! | MXFP4 codes, for MXFP8 activations on `sm_100` | `[groups, n, k/2]` | the same |
 //! | MXFP4 codes, for all others | `[groups, n, k/2]` | the same, each 16 bytes of a block in halves: see [`NibbleOrder`] |
 //! | codes and numbers of other formats | `[groups, n, k]` | the same |
 //! | scales | a row for each row of codes, or for each 128 (FP8 tiles) | rows padded with 0 to a multiple of 4 bytes |
@@ -15,7 +16,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use mxhal_core::{Error, Format, HostBuffer, HostTensor, Layout, Result, Weights, WeightsDesc};
-use mxhal_kernels_cuda::NibbleOrder;
+use mxhal_kernels_cuda::{NibbleOrder, Target};
 
 use crate::device::Shared;
 use crate::memory::Held;
@@ -31,8 +32,8 @@ pub(crate) struct Operands {
 
 impl Operands {
     /// Weights that a run will bring.
-    pub(crate) fn unknown(desc: &WeightsDesc) -> Self {
-        Self { data: 0, scales: 0, factors: 0, matrix: Matrix::of(desc) }
+    pub(crate) fn unknown(target: Target, desc: &WeightsDesc) -> Self {
+        Self { data: 0, scales: 0, factors: 0, matrix: Matrix::of(target, desc) }
     }
 }
 
@@ -60,7 +61,7 @@ impl CudaWeights {
         check(desc)?;
         let layouts: Vec<Layout> = parts.iter().map(|part| *part.layout()).collect();
         let parts_of_one = desc.check_parts(&layouts)?;
-        let matrix = Matrix::of(desc);
+        let matrix = Matrix::of(shared.offer.target, desc);
         let hold = |bytes: usize| Held::new(&shared.memory, (desc.groups * bytes) as u64);
         let hold_some = |bytes: usize| (bytes > 0).then(|| hold(bytes)).transpose();
         let weights = Self {
@@ -151,10 +152,10 @@ pub(crate) struct Matrix {
 }
 
 impl Matrix {
-    pub(crate) fn of(desc: &WeightsDesc) -> Self {
+    pub(crate) fn of(target: Target, desc: &WeightsDesc) -> Self {
         let WeightsDesc { format, n, k, activation, .. } = *desc;
         let order = match format {
-            Format::Mxfp4 => NibbleOrder::for_activation(activation as u32),
+            Format::Mxfp4 => NibbleOrder::for_activation(target, activation as u32),
             _ => NibbleOrder::InOrder,
         };
         Self { format, order, n, k }
@@ -255,7 +256,7 @@ mod tests {
     use super::*;
 
     fn matrix(format: Format, activation: Format, n: usize, k: usize) -> Matrix {
-        Matrix::of(&WeightsDesc { format, groups: 1, n, k, activation })
+        Matrix::of(Target::Hopper, &WeightsDesc { format, groups: 1, n, k, activation })
     }
 
     /// Bytes without a pattern.
@@ -291,6 +292,9 @@ mod tests {
         // Elements 2 and 18: the low nibbles of bytes 1 and 9.
         assert_eq!(halves.data_in(&block)[2], block[1] & 15 | block[9] << 4);
         assert!(!matrix(Format::Nvfp4, Format::Bf16, 1, 32).is_in_halves());
+        let desc = WeightsDesc { format: Format::Mxfp4, groups: 1, n: 1, k: 32, activation: Format::Mxfp8 };
+        assert!(Matrix::of(Target::Blackwell120, &desc).is_in_halves());
+        assert!(!Matrix::of(Target::Blackwell100, &desc).is_in_halves());
     }
 
     #[test]

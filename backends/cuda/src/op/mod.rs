@@ -85,7 +85,8 @@ fn measure(
 ) -> Result<(u64, Vec<&'static str>)> {
     let mut session = Session::measure(offer.target);
     let operands = operands_of(signature, rows, strides)?;
-    let weights: Vec<Operands> = signature.weights().iter().map(Operands::unknown).collect();
+    let weights: Vec<Operands> =
+        signature.weights().iter().map(|desc| Operands::unknown(offer.target, desc)).collect();
     let run = Run { rows, operands: &operands, weights: &weights };
     execute.enqueue(&mut session, &run).map_err(|error| error.within("measuring the workspace"))?;
     session.finish()?;
