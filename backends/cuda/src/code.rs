@@ -10,9 +10,6 @@ use crate::context::Context;
 use crate::driver::unavailable;
 use crate::options::Options;
 
-/// What a block may have of shared memory without being allowed more.
-const USUAL_SHARED_BYTES: u32 = 48 << 10;
-
 /// The kernels of a device.
 pub(crate) struct Code {
     context: Arc<Context>,
@@ -49,9 +46,8 @@ impl Code {
                     &error,
                 )
             })?;
-        let most_shared_bytes = context
-            .attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?
-            .max(USUAL_SHARED_BYTES);
+        let most_shared_bytes =
+            context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
         let mut code = Self {
             context: Arc::clone(context),
             module,
@@ -101,22 +97,24 @@ impl Code {
                 );
                 unavailable(&what, &error)
             })?;
-        if self.most_shared_bytes > USUAL_SHARED_BYTES {
-            self.allow_shared_memory(kernel, function)?;
-        }
+        self.allow_shared_memory(function)?;
         Ok(function)
     }
 
-    /// Allows all the shared memory that a block may have: what a launch asks for is known only then.
-    fn allow_shared_memory(&self, kernel: &Kernel, function: CUfunction) -> Result<()> {
-        // What a kernel has of fixed size counts too, and such kernels ask for nothing more.
-        if !has_dynamic_shared_memory(kernel) {
-            return Ok(());
-        }
+    /// Allows all the shared memory that a block may have and the kernel does not have already: what a launch asks for is
+    /// known only then.
+    fn allow_shared_memory(&self, function: CUfunction) -> Result<()> {
+        let mut own = 0;
+        self.context.call("cuFuncGetAttribute", || {
+            let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES;
+            // SAFETY: the function lives as long as its module, and the number is ours.
+            unsafe { sys::cuFuncGetAttribute(&raw mut own, attribute, function) }
+        })?;
+        let rest = i32::try_from(self.most_shared_bytes).unwrap_or(i32::MAX) - own;
         self.context.call("cuFuncSetAttribute", || {
             let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the function lives as long as its module.
-            unsafe { sys::cuFuncSetAttribute(function, attribute, self.most_shared_bytes as i32) }
+            // SAFETY: as above.
+            unsafe { sys::cuFuncSetAttribute(function, attribute, rest.max(0)) }
         })
     }
 }
@@ -128,11 +126,6 @@ impl Drop for Code {
             unsafe { sys::cuModuleUnload(self.module) }
         });
     }
-}
-
-/// Whether launches of a kernel ask for shared memory.
-fn has_dynamic_shared_memory(kernel: &Kernel) -> bool {
-    kernel.name == "route" || kernel.name.starts_with("product_") && kernel.name != "product_wide"
 }
 
 /// Device code in memory, at an address that the driver may read as an ELF file's.

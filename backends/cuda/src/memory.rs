@@ -6,8 +6,8 @@ use std::ops::DerefMut;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::sys::{
-    self, CUdevice_attribute, CUmemAllocationHandleType, CUmemAllocationType, CUmemLocationType,
-    CUmemPool_attribute, CUmemPoolProps, CUmemoryPool,
+    self, CUdevice_attribute, CUmemAllocationHandleType, CUmemAllocationType, CUmemLocation,
+    CUmemLocationType, CUmemPool_attribute, CUmemPoolProps, CUmemoryPool,
 };
 use mxhal_core::{Error, MemoryInfo, Result, Span, Status};
 
@@ -52,12 +52,18 @@ impl Memory {
         }
         let queue = Queue::new(context)?;
         let mut pool = std::ptr::null_mut();
-        // SAFETY: all zero is what the fields that are not set have to be.
-        let mut wanted: CUmemPoolProps = unsafe { std::mem::zeroed() };
-        wanted.allocType = CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED;
-        wanted.handleTypes = CUmemAllocationHandleType::CU_MEM_HANDLE_TYPE_NONE;
-        wanted.location.type_ = CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE;
-        wanted.location.id = context.device();
+        let wanted = CUmemPoolProps {
+            allocType: CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED,
+            handleTypes: CUmemAllocationHandleType::CU_MEM_HANDLE_TYPE_NONE,
+            location: CUmemLocation {
+                type_: CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE,
+                id: context.device(),
+            },
+            win32SecurityAttributes: std::ptr::null_mut(),
+            maxSize: 0,
+            usage: 0,
+            reserved: [0; 54],
+        };
         context.call("cuMemPoolCreate", || {
             // SAFETY: both live during the call.
             unsafe { sys::cuMemPoolCreate(&raw mut pool, &raw const wanted) }

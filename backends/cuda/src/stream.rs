@@ -97,13 +97,24 @@ impl Queue {
         if rows == 0 || width == 0 {
             return Ok(());
         }
-        // SAFETY: all zero is a copy from nowhere to nowhere.
-        let mut copy: CUDA_MEMCPY2D = unsafe { std::mem::zeroed() };
-        copy.srcMemoryType = CUmemorytype::CU_MEMORYTYPE_DEVICE;
-        copy.dstMemoryType = CUmemorytype::CU_MEMORYTYPE_DEVICE;
-        (copy.srcDevice, copy.srcPitch) = (from, length(from_pitch)?);
-        (copy.dstDevice, copy.dstPitch) = (to, length(to_pitch)?);
-        (copy.WidthInBytes, copy.Height) = (length(width)?, rows);
+        let copy = CUDA_MEMCPY2D {
+            srcXInBytes: 0,
+            srcY: 0,
+            srcMemoryType: CUmemorytype::CU_MEMORYTYPE_DEVICE,
+            srcHost: std::ptr::null(),
+            srcDevice: from,
+            srcArray: std::ptr::null_mut(),
+            srcPitch: length(from_pitch)?,
+            dstXInBytes: 0,
+            dstY: 0,
+            dstMemoryType: CUmemorytype::CU_MEMORYTYPE_DEVICE,
+            dstHost: std::ptr::null_mut(),
+            dstDevice: to,
+            dstArray: std::ptr::null_mut(),
+            dstPitch: length(to_pitch)?,
+            WidthInBytes: length(width)?,
+            Height: rows,
+        };
         self.context.call("cuMemcpy2DAsync", || {
             // SAFETY: as for `copy`; the description is read before the call returns.
             unsafe { sys::cuMemcpy2DAsync_v2(&raw const copy, self.raw) }

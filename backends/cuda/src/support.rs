@@ -25,8 +25,8 @@ pub(crate) struct Offer {
     pub(crate) most_shared_bytes: u32,
 }
 
-/// Blocks along x, and along y and z, that a launch may have.
-const MOST_BLOCKS: [u64; 2] = [(1 << 31) - 1, 65_535];
+/// Blocks along x, y and z that a launch may have.
+const MOST_BLOCKS: [u32; 3] = [(1 << 31) - 1, 65_535, 65_535];
 
 /// Elements of a tensor that kernels count: a thread each, of blocks of at least 128.
 const MOST_ELEMENTS: usize = 1 << 37;
@@ -44,12 +44,13 @@ impl Offer {
     }
 
     /// Refuses grids that are larger than a launch may have.
-    pub(crate) fn ensure_grid(&self, what: &str, grid: [u64; 2]) -> Result<(), Refusal> {
-        if grid[0] <= MOST_BLOCKS[0] && grid[1] <= MOST_BLOCKS[1] {
+    pub(crate) fn ensure_grid(&self, kernel: &str, grid: [u32; 3]) -> Result<(), Refusal> {
+        if grid.iter().zip(MOST_BLOCKS).all(|(blocks, most)| *blocks <= most) {
             return Ok(());
         }
-        let text =
-            format!("{what} would take a grid of {grid:?} blocks, and a launch has at most {MOST_BLOCKS:?}");
+        let text = format!(
+            "kernel `{kernel}` would take a grid of {grid:?} blocks, and a launch has at most {MOST_BLOCKS:?}"
+        );
         refuse(Reason::Shape, text)
     }
 
@@ -59,7 +60,7 @@ impl Offer {
             return Ok(());
         }
         let text = format!(
-            "{what} take {bytes} bytes of shared memory, and a block of this device has {}",
+            "{what} takes {bytes} bytes of shared memory, and a block of this device has {}",
             self.most_shared_bytes
         );
         refuse(Reason::Architecture, text)

@@ -33,9 +33,10 @@ use crate::weights::Operands;
 
 impl Execute for MoeFfn {
     fn check(&self, offer: &Offer) -> Result<(), Refusal> {
-        let slots = self.tokens * self.top_k;
-        check_products(self, offer, slots, self.inner, self.experts)?;
-        self.shared.map_or(Ok(()), |shared| check_products(self, offer, self.tokens, shared.inner, 1))
+        let (slots, tokens) = (self.tokens * self.top_k, self.tokens);
+        check_products(self, offer, self.weight, slots, self.inner, self.experts)?;
+        self.shared
+            .map_or(Ok(()), |shared| check_products(self, offer, shared.weight, tokens, shared.inner, 1))
     }
 
     fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
@@ -101,13 +102,14 @@ impl Execute for MoeFfn {
 fn check_products(
     op: &MoeFfn,
     offer: &Offer,
+    weight: Format,
     rows: usize,
     inner: usize,
     groups: usize,
 ) -> Result<(), Refusal> {
-    let gate_up = Matmul::mxfp4(rows, inner.saturating_mul(2), op.hidden, op.activation);
-    product::check(offer, &gate_up, groups)?;
-    product::check(offer, &Matmul::mxfp4(rows, op.hidden, inner, op.activation), groups)
+    let product = |n, k| Matmul { weight, ..Matmul::mxfp4(rows, n, k, op.activation) };
+    product::check(offer, &product(inner.saturating_mul(2), op.hidden), groups)?;
+    product::check(offer, &product(op.hidden, inner), groups)
 }
 
 /// The tokens in the format that is multiplied.

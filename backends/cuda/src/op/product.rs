@@ -9,7 +9,7 @@ use mxhal_kernels_cuda::Product;
 use mxhal_kernels_cuda::parameters::ProductParameters;
 
 use super::quantize::{self, Rows};
-use super::{Operand, Run, small};
+use super::{Operand, Run, rows_to_measure, small};
 use crate::session::Session;
 use crate::support::Offer;
 use crate::weights::Operands;
@@ -17,17 +17,31 @@ use crate::weights::Operands;
 /// What strides of activations are a multiple of, for kernels that read 16 bytes at once.
 const STRIDE_ALIGNMENT: u64 = 16;
 
-/// Columns that the narrowest kernel does with a block, and rows.
-const LEAST_TILE: [usize; 2] = [16, 32];
-
-/// Whether launches hold a product.
+/// Whether launches hold a product, with few rows and with the most.
 pub(super) fn check(offer: &Offer, op: &Matmul, groups: usize) -> Result<(), Refusal> {
     offer.ensure_elements(&[op.m, op.k])?;
     offer.ensure_elements(&[op.m, op.n])?;
-    // Few rows a group go by tiles of their own; there are no more tiles than rows.
-    let tiles = op.m.min(groups + op.m / LEAST_TILE[1]) as u64;
-    let few = if op.m <= groups.saturating_mul(8) { op.m as u64 } else { 0 };
-    offer.ensure_grid("the product", [op.n.div_ceil(LEAST_TILE[0]) as u64, tiles.max(few)])
+    // Extents are at most 2^31, which their validation saw to; the formats are those of the scheme.
+    let parameters = |rows: usize| ProductParameters {
+        // What is not 0 stands for counts that there are.
+        counts: (groups > 1).into(),
+        m: rows as u32,
+        n: op.n as u32,
+        k: op.k as u32,
+        groups: groups as u32,
+        a_format: op.activation.format as u32,
+        w_format: op.weight as u32,
+        output: op.output as u32,
+        ..ProductParameters::default()
+    };
+    for rows in rows_to_measure(op.m) {
+        let parameters = parameters(rows);
+        let launch = Product::choose(offer.target, &parameters).launch(&parameters);
+        let name = launch.kernel.name;
+        offer.ensure_grid(name, launch.grid)?;
+        offer.ensure_shared_memory(name, launch.shared_bytes.into())?;
+    }
+    Ok(())
 }
 
 /// Rows that are multiplied.

@@ -12,7 +12,7 @@ impl Execute for Route {
     fn check(&self, offer: &Offer) -> Result<(), Refusal> {
         // As the launch has it: the scores, the chosen ones, and who was taken.
         let bytes = 8 * (self.experts as u64 + self.top_k as u64) + 4 * self.experts as u64;
-        offer.ensure_shared_memory(&format!("the scores of {} experts", self.experts), bytes)
+        offer.ensure_shared_memory(&format!("routing among {} experts", self.experts), bytes)
     }
 
     fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
