@@ -43,8 +43,10 @@ def main():
         + compare("layout", ours.layouts, theirs.layouts, ours.elsewhere)
     )
     width = max(len(name) for _, name, _, _ in rows)
+    everything = "--all" in sys.argv
     for kind, name, verdict, detail in rows:
-        print(f"{kind:<10}  {name:<{width}}  {verdict}{'  ' + detail if detail else ''}")
+        if everything or verdict in ("DIFFERS", "ABSENT"):
+            print(f"{kind:<10}  {name:<{width}}  {verdict}{'  ' + detail if detail else ''}")
     counts = collections.Counter(verdict for _, _, verdict, _ in rows)
     print(f"\n{len(rows)} declarations: {counts['ok']} ok, {counts['DIFFERS']} differ, {counts['ABSENT']} absent, "
           f"{counts['not in the headers']} not in the headers, as expected")

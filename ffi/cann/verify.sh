@@ -2,10 +2,11 @@
 # Compares what include/mxhal_cann.h declares with the ACL headers in the torch-npu Python package.
 #
 # The package is fetched into a temporary folder, read there by libclang (of the Python package of that name), and
-# removed. Nothing of it is kept or printed but the names that we declare and whether they agree. The aclnn operators
-# are not among its headers; where their signatures come from stands in include/mxhal_cann.h.
+# removed. Nothing of it is kept, and printed are the names that differ, with --all every name that we declare. The
+# aclnn operators are not among its headers; where their signatures come from stands in include/mxhal_cann.h.
 #
-# Exit status: 0 agrees, or could not be fetched (then the last line begins with "not verified"); 1 something differs.
+# Needs python3 with venv, a C compiler and the network. Exit status: 0 agrees; 1 something differs; 2 could not be
+# compared, and the last line, which begins with "not verified", says why.
 set -eu
 
 torch_npu=2.14.0
@@ -16,8 +17,8 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT INT TERM
 
 not_verified() {
-    echo "not verified: $1"
-    exit 0
+    echo "not verified: $1" >&2
+    exit 2
 }
 
 command -v python3 >/dev/null || not_verified "there is no python3"
@@ -40,4 +41,4 @@ with zipfile.ZipFile(wheel) as archive:
     archive.extractall(scratch, [n for n in archive.namelist() if n.startswith("torch_npu/include/acl/")])
 UNPACK
 
-"$scratch/python/bin/python" "$here/verify.py" "$scratch/torch_npu/include/acl"
+"$scratch/python/bin/python" "$here/verify.py" "$scratch/torch_npu/include/acl" "$@"

@@ -16,41 +16,23 @@
 //! Below them all lies [`library`], which finds and opens CANN. [`signatures`] tabulates the operators and where each
 //! signature comes from.
 //!
-//! # Quantise on a device
+//! # Memory of a device
 //!
 //! ```no_run
 //! use mxhal_cann::library::Search;
-//! use mxhal_cann::safe::op::DynamicMxQuant;
-//! use mxhal_cann::safe::{Context, DataType, DeviceBuffer, Runtime, Stream, TensorSpec, TensorView};
+//! use mxhal_cann::safe::{Context, DeviceBuffer, Runtime};
 //!
 //! # fn main() -> mxhal_cann::Result<()> {
 //! let runtime = Runtime::open(&Search::from_environment(None))?;
-//! println!("{} with {} devices", runtime.soc_name()?, runtime.device_count()?);
-//! for operator in runtime.library().operators() {
-//!     println!("{operator}");
-//! }
-//!
 //! let context = Context::new(&runtime, 0)?;
-//! let stream = Stream::new(&context)?;
-//!
-//! // 16 rows of 128 bfloat16 ones become FP4 elements and a pair of scales per 64.
-//! let (rows, k) = (16, 128);
-//! let ones = 0x3f80_u16.to_le_bytes().repeat(16 * 128);
-//! let x = DeviceBuffer::from_host(&context, &ones)?;
-//! let x = TensorView::new(TensorSpec::contiguous(DataType::Bf16, &[rows, k]), &x, 0)?;
-//!
-//! let y_spec = TensorSpec::contiguous(DataType::Float4E2m1, &[rows, k]);
-//! let y_memory = DeviceBuffer::new(&context, y_spec.bytes()?)?;
-//! let y = TensorView::new(y_spec, &y_memory, 0)?;
-//! let scale_spec = TensorSpec::contiguous(DataType::Float8E8m0, &[rows, k / 64, 2]);
-//! let scale_memory = DeviceBuffer::new(&context, scale_spec.bytes()?)?;
-//! let scale = TensorView::new(scale_spec, &scale_memory, 0)?;
-//!
-//! DynamicMxQuant::new(&x, &y, &scale).prepare(&context)?.run_and_wait(&stream)?;
-//! println!("{:x?} {:x?}", &y_memory.to_host()?[..16], &scale_memory.to_host()?[..4]);
+//! let bytes = DeviceBuffer::from_host(&context, &[1, 2, 3, 4])?;
+//! assert_eq!(bytes.to_host()?, [1, 2, 3, 4]);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! An operator is in the example `quantize`, rows of BF16 to MXFP4, which runs on its own:
+//! `cargo run -p mxhal-cann --example quantize`.
 //!
 //! # When it does not work
 //!

@@ -1,10 +1,9 @@
 //! The checked-in bindings are what bindgen makes of the header today.
-//!
-//! It needs libclang; where there is none the comparison is skipped, and says so. `MXHAL_BLESS=1` writes the file
-//! anew.
 
-use std::path::Path;
-use std::process::Command;
+#[path = "../../tests/generated/mod.rs"]
+mod generated;
+
+use generated::Bindings;
 
 /// What stands above the generated lines.
 const PREAMBLE: &str = "\
@@ -25,57 +24,13 @@ const PREAMBLE: &str = "\
 
 #[test]
 fn bindings_are_those_of_the_header() {
-    let Some(libclang) = libclang() else {
-        eprintln!(
-            "SKIPPED: the bindings were not compared with the header, because libclang was not found; \
-             set LIBCLANG_PATH to the folder of libclang.so"
-        );
-        return;
+    let choose = |builder: bindgen::Builder| {
+        builder
+            .allowlist_item("(acl|ACL|mxhal_acl).*")
+            .derive_default(true)
+            .generate_comments(true)
+            .layout_tests(true)
     };
-    println!("libclang: {libclang}");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let header = root.join("include/mxhal_cann.h");
-    let generated = bindgen::Builder::default()
-        .header(header.to_str().expect("the path of the header is UTF-8"))
-        .clang_args(["-std=c11"])
-        .clang_args(own_headers())
-        .allowlist_item("(acl|ACL|mxhal_acl).*")
-        .default_enum_style(bindgen::EnumVariation::Consts)
-        .prepend_enum_name(false)
-        .translate_enum_integer_types(true)
-        .derive_copy(true)
-        .derive_debug(true)
-        .derive_default(true)
-        .generate_comments(true)
-        .layout_tests(true)
-        .rust_target(bindgen::RustTarget::stable(85, 0).expect("bindgen knows Rust 1.85"))
-        .rust_edition(bindgen::RustEdition::Edition2024)
-        .disable_header_comment()
-        .formatter(bindgen::Formatter::Rustfmt)
-        .rustfmt_configuration_file(Some(root.join("../../rustfmt.toml")))
-        .generate()
-        .expect("bindgen reads the header")
-        .to_string();
-    let generated = format!("{PREAMBLE}\n{generated}");
-
-    let checked_in = root.join("src/sys.rs");
-    if std::env::var_os("MXHAL_BLESS").is_some() {
-        std::fs::write(&checked_in, &generated).unwrap();
-    }
-    let found = std::fs::read_to_string(&checked_in).unwrap();
-    assert!(found == generated, "src/sys.rs is not what the header gives; write it anew with MXHAL_BLESS=1");
-}
-
-/// Where libclang is loaded from; `None` where it is not.
-fn libclang() -> Option<String> {
-    let version = std::panic::catch_unwind(bindgen::clang_version).ok()?;
-    Some(version.full)
-}
-
-/// A libclang without its compiler has no `stddef.h` of its own; the C compiler's will do.
-fn own_headers() -> Option<String> {
-    let cc = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-    let answer = Command::new(cc).arg("-print-file-name=include").output().ok()?;
-    let folder = String::from_utf8(answer.stdout).ok()?;
-    Some(format!("-I{}", folder.trim()))
+    let (root, header, rustfmt) = (env!("CARGO_MANIFEST_DIR"), "include/mxhal_cann.h", "../../rustfmt.toml");
+    Bindings { root, header, rustfmt, preamble: PREAMBLE, choose }.check();
 }
