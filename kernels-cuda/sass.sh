@@ -57,8 +57,9 @@ done
 echo 'instructions:'
 for rows in 32 128; do
   wants 120f product_w4a4_$rows 'OMMA\.SF\.16864\.F32\.E2M1\.E2M1\.E8'
+  wants 120f product_nvfp4_$rows 'OMMA\.SF\.16864\.F32\.E2M1\.E2M1\.UE4M3\.4X'
   wants 120f product_w4a8_$rows 'QMMA\.SF\.16832\.F32\.E4M3\.E2M1\.E8'
-  for scheme in w4a4 w4a8; do
+  for scheme in w4a4 w4a8 nvfp4; do
     wants 120f product_${scheme}_$rows 'LDSM\.16\.M88\.4'
     wants 120f product_${scheme}_$rows 'LDGSTS\.E\.BYPASS\.128'
   done

@@ -1,4 +1,5 @@
-// Grouped products on the block-scaled tensor cores of sm_120: W4A4 (kind::mxf4) and W4A8 (kind::mxf8f6f4).
+// Grouped products on the block-scaled tensor cores of sm_120: W4A4 (kind::mxf4), NVFP4 (kind::mxf4nvf4) and W4A8
+// (kind::mxf8f6f4).
 //
 // A block of eight warps makes a tile of the output, 128 deep at a time: both operands and their scales come to shared
 // memory by asynchronous copies, a few tiles ahead, and stay packed until they are in registers. Blocks of K beyond the
@@ -18,6 +19,15 @@ struct W4A4 {
   static constexpr uint32_t a_bytes = 64;
   static constexpr uint32_t steps = 2;
   static constexpr uint32_t stages = 4;
+  static constexpr uint32_t scale_block = 32;
+};
+
+/// NVFP4 on both sides: as W4A4, with a scale for each 16.
+struct Nvfp4 {
+  static constexpr uint32_t a_bytes = 64;
+  static constexpr uint32_t steps = 2;
+  static constexpr uint32_t stages = 4;
+  static constexpr uint32_t scale_block = 16;
 };
 
 /// MXFP8 activations, with a scale per 32 or per 128; weights in halves, see README.md.
@@ -25,15 +35,18 @@ struct W4A8 {
   static constexpr uint32_t a_bytes = 128;
   static constexpr uint32_t steps = 4;
   static constexpr uint32_t stages = 3;
+  static constexpr uint32_t scale_block = 32;
 };
 
 /// What of K = 128 is in shared memory at a time.
 template <class Scheme, uint32_t rows>
 struct alignas(128) ScaledStage {
+  /// Words of four scales that a row has.
+  static constexpr uint32_t words = scaled_depth / Scheme::scale_block / 4;
   uint8_t a[rows * Scheme::a_bytes];
   uint8_t w[scaled_columns * 64];
-  uint32_t a_scales[rows];
-  uint32_t w_scales[scaled_columns];
+  uint32_t a_scales[words][rows];
+  uint32_t w_scales[words][scaled_columns];
 };
 
 /// Begins the copies of one stage. Every thread copies; nobody waits.
@@ -55,15 +68,18 @@ __device__ __forceinline__ void fetch_stage(const ProductParameters& p, const Ti
     const uint8_t* from = p.w + (first + column) * p.w_stride + depth / 2 + chunk * 16;
     copy_async_16(stage.w + swizzled<64>(column, chunk), inside ? from : p.w, inside ? 16 : 0);
   }
-  for (uint32_t column = threadIdx.x; column < scaled_columns; column += scaled_threads) {
+  constexpr uint32_t block = Scheme::scale_block, words = ScaledStage<Scheme, rows>::words;
+  for (uint32_t i = threadIdx.x; i < scaled_columns * words; i += scaled_threads) {
     // Prepared weights have rows of scales of a multiple of four.
-    bool inside = first_column + column < p.n;
-    const uint8_t* from = p.w_scales + (first + column) * p.w_scales_stride + depth / 32;
-    copy_async_4(&stage.w_scales[column], inside ? from : p.w_scales, inside ? 4 : 0);
+    uint32_t column = i % scaled_columns, word = i / scaled_columns, at = depth + word * 4 * block;
+    bool inside = first_column + column < p.n && at < p.k;
+    const uint8_t* from = p.w_scales + (first + column) * p.w_scales_stride + at / block;
+    copy_async_4(&stage.w_scales[word][column], inside ? from : p.w_scales, inside ? 4 : 0);
   }
   copy_async_commit();
   // The activations' rows of scales may have any length, and are read byte by byte.
-  for (uint32_t row = threadIdx.x; row < rows; row += scaled_threads) {
+  for (uint32_t i = threadIdx.x; i < rows * words; i += scaled_threads) {
+    uint32_t row = i % rows, word = i / rows, at = depth + word * 4 * block;
     uint32_t scales = 0;
     if (row < tile.rows) {
       const uint8_t* from = p.a_scales + (tile.row + row) * p.a_scales_stride;
@@ -71,27 +87,42 @@ __device__ __forceinline__ void fetch_stage(const ProductParameters& p, const Ti
         scales = from[depth / 128] * 0x01010101u;
       } else {
 #pragma unroll
-        for (uint32_t i = 0; i < 4; i++) {
-          if (depth + 32 * i < p.k) scales |= uint32_t(from[depth / 32 + i]) << (8 * i);
+        for (uint32_t byte = 0; byte < 4; byte++) {
+          if (at + block * byte < p.k) scales |= uint32_t(from[at / block + byte]) << (8 * byte);
         }
       }
     }
-    stage.a_scales[row] = scales;
+    stage.a_scales[word][row] = scales;
   }
 }
 
-/// Multiplies one stage: 16 * row_tiles rows by 8 * column_tiles columns.
-template <uint32_t row_tiles, uint32_t column_tiles, uint32_t rows>
-__device__ __forceinline__ void multiply_stage(const ScaledStage<W4A4, rows>& stage, uint32_t row, uint32_t column,
+/// One instruction on packed codes: MXFP4 has the scales of both steps of a stage in one word.
+template <class Scheme>
+__device__ __forceinline__ void multiply_packed(uint32_t step, float (&d)[4], const uint32_t (&a)[4], uint32_t w0, uint32_t w1,
+                                                uint32_t a_scales, uint32_t w_scales) {
+  if constexpr (Scheme::scale_block == 16) {
+    mma_nvfp4(d, a, w0, w1, a_scales, w_scales);
+  } else if (step == 0) {
+    mma_mxf4<0>(d, a, w0, w1, a_scales, w_scales);
+  } else {
+    mma_mxf4<2>(d, a, w0, w1, a_scales, w_scales);
+  }
+}
+
+/// Multiplies one stage of packed codes: 16 * row_tiles rows by 8 * column_tiles columns.
+template <uint32_t row_tiles, uint32_t column_tiles, class Scheme, uint32_t rows>
+__device__ __forceinline__ void multiply_stage(const ScaledStage<Scheme, rows>& stage, uint32_t row, uint32_t column,
                                                float (&d)[row_tiles][column_tiles][4]) {
   uint32_t lane = threadIdx.x % 32;
   uint32_t a_scales[row_tiles], w_scales[column_tiles];
 #pragma unroll
-  for (uint32_t i = 0; i < row_tiles; i++) a_scales[i] = stage.a_scales[row + 16 * i + lane / 4 + lane % 2 * 8];
+  for (uint32_t step = 0; step < Scheme::steps; step++) {
+    if (step < ScaledStage<Scheme, rows>::words) {
 #pragma unroll
-  for (uint32_t j = 0; j < column_tiles; j++) w_scales[j] = stage.w_scales[column + 8 * j + lane / 4];
+      for (uint32_t i = 0; i < row_tiles; i++) a_scales[i] = stage.a_scales[step][row + 16 * i + lane / 4 + lane % 2 * 8];
 #pragma unroll
-  for (uint32_t step = 0; step < W4A4::steps; step++) {
+      for (uint32_t j = 0; j < column_tiles; j++) w_scales[j] = stage.w_scales[step][column + 8 * j + lane / 4];
+    }
     uint32_t a[row_tiles][4];
 #pragma unroll
     for (uint32_t i = 0; i < row_tiles; i++) {
@@ -103,13 +134,8 @@ __device__ __forceinline__ void multiply_stage(const ScaledStage<W4A4, rows>& st
       load_matrices(w, stage.w + swizzled<64>(column + 8 * j + lane / 16 * 8 + lane % 8, 2 * step + lane / 8 % 2));
 #pragma unroll
       for (uint32_t i = 0; i < row_tiles; i++) {
-        if (step == 0) {
-          mma_mxf4<0>(d[i][j], a[i], w[0], w[1], a_scales[i], w_scales[j]);
-          mma_mxf4<0>(d[i][j + 1], a[i], w[2], w[3], a_scales[i], w_scales[j + 1]);
-        } else {
-          mma_mxf4<2>(d[i][j], a[i], w[0], w[1], a_scales[i], w_scales[j]);
-          mma_mxf4<2>(d[i][j + 1], a[i], w[2], w[3], a_scales[i], w_scales[j + 1]);
-        }
+        multiply_packed<Scheme>(step, d[i][j], a[i], w[0], w[1], a_scales[i], w_scales[j]);
+        multiply_packed<Scheme>(step, d[i][j + 1], a[i], w[2], w[3], a_scales[i], w_scales[j + 1]);
       }
     }
   }
@@ -144,10 +170,10 @@ __device__ __forceinline__ void multiply_stage(const ScaledStage<W4A8, rows>& st
   // Of a column, register i holds the lane's four bytes of block i.
   uint32_t w[column_tiles][4];
 #pragma unroll
-  for (uint32_t i = 0; i < row_tiles; i++) a_scales[i] = stage.a_scales[row + 16 * i + lane / 4 + lane % 2 * 8];
+  for (uint32_t i = 0; i < row_tiles; i++) a_scales[i] = stage.a_scales[0][row + 16 * i + lane / 4 + lane % 2 * 8];
 #pragma unroll
   for (uint32_t j = 0; j < column_tiles; j++) {
-    w_scales[j] = stage.w_scales[column + 8 * j + lane / 4];
+    w_scales[j] = stage.w_scales[0][column + 8 * j + lane / 4];
     load_matrices(w[j], stage.w + swizzled<64>(column + 8 * j + lane % 8, lane / 8));
   }
   multiply_block<0>(stage, row, a_scales, w_scales, w, d);
@@ -191,7 +217,7 @@ __device__ __forceinline__ void block_scaled(const ProductParameters& p) {
     } else {
       copy_async_commit();
     }
-    multiply_stage<row_tiles, column_tiles, rows>(stages[i % Scheme::stages], row, column, d);
+    multiply_stage<row_tiles, column_tiles>(stages[i % Scheme::stages], row, column, d);
   }
 #pragma unroll
   for (uint32_t i = 0; i < row_tiles; i++) {
@@ -208,6 +234,16 @@ __device__ __forceinline__ void block_scaled(const ProductParameters& p) {
 #else
 #define BLOCK_SCALED(scheme, rows, warp_rows) __trap()
 #endif
+
+extern "C" __global__ void __launch_bounds__(scaled_threads) product_nvfp4_128(const __grid_constant__ ProductParameters p) {
+  BLOCK_SCALED(Nvfp4, 128, 2);
+}
+MXHAL_KERNEL(product_nvfp4_128)
+
+extern "C" __global__ void __launch_bounds__(scaled_threads) product_nvfp4_32(const __grid_constant__ ProductParameters p) {
+  BLOCK_SCALED(Nvfp4, 32, 1);
+}
+MXHAL_KERNEL(product_nvfp4_32)
 
 extern "C" __global__ void __launch_bounds__(scaled_threads) product_w4a4_128(const __grid_constant__ ProductParameters p) {
   BLOCK_SCALED(W4A4, 128, 2);

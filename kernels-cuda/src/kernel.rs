@@ -86,6 +86,8 @@ kernels! {
     "permute_count"        PermuteParameters,      256, EVERYWHERE;
     "permute_place"        PermuteParameters,      256, EVERYWHERE;
     "permute_rows"         PermuteRowsParameters,  128, EVERYWHERE;
+    "product_nvfp4_128"    ProductParameters,      256, SM_120;
+    "product_nvfp4_32"     ProductParameters,      256, SM_120;
     "product_tensor_nvfp4_128" ProductParameters,  160, SM_100;
     "product_tensor_nvfp4_32"  ProductParameters,  160, SM_100;
     "product_tensor_w4a4_128"  ProductParameters,  160, SM_100;

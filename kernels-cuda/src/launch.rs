@@ -149,6 +149,8 @@ pub enum Product {
     W4A4(u32),
     /// MXFP8, per 32 or per 128, by MXFP4 on `sm_120f`: tiles of 32 or 128 rows.
     W4A8(u32),
+    /// NVFP4 by NVFP4 on `sm_120f`: tiles of 32 or 128 rows.
+    Nvfp4(u32),
     /// MXFP4 by MXFP4 on `sm_100f`: tiles of 32 or 128 rows.
     TensorW4A4(u32),
     /// MXFP8, per 32 or per 128, by MXFP4 in order on `sm_100f`: tiles of 32 or 128 rows.
@@ -167,6 +169,8 @@ impl Product {
     /// | up to 8 | MXFP4 | all but NVFP4 | any | decode |
     /// | up to 64 | MXFP4 | MXFP4, MXFP8 | `sm_120f` | block-scaled, 32 rows |
     /// | more | MXFP4 | MXFP4, MXFP8 | `sm_120f` | block-scaled, 128 rows |
+    /// | up to 64 | NVFP4 | NVFP4 | `sm_120f` | block-scaled, 32 rows |
+    /// | more | NVFP4 | NVFP4 | `sm_120f` | block-scaled, 128 rows |
     /// | up to 32 | MXFP4, NVFP4 | MXFP4, MXFP8; NVFP4 | `sm_100f` | tensor memory, 32 rows |
     /// | more | MXFP4, NVFP4 | MXFP4, MXFP8; NVFP4 | `sm_100f` | tensor memory, 128 rows |
     /// | any other | | | | wide |
@@ -187,6 +191,7 @@ impl Product {
                 Self::TensorW4A8(tensor_tile)
             }
             (format::NVFP4, format::NVFP4, Target::Blackwell100) if aligned => Self::TensorNvfp4(tensor_tile),
+            (format::NVFP4, format::NVFP4, Target::Blackwell120) if aligned => Self::Nvfp4(tile),
             (format::MXFP4, format::MXFP4, Target::Blackwell120) => Self::W4A4(tile),
             (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell120) => Self::W4A8(tile),
             _ => Self::Wide,
@@ -199,6 +204,7 @@ impl Product {
             Self::Decode => 8,
             Self::W4A4(rows)
             | Self::W4A8(rows)
+            | Self::Nvfp4(rows)
             | Self::TensorW4A4(rows)
             | Self::TensorW4A8(rows)
             | Self::TensorNvfp4(rows) => rows,
@@ -225,6 +231,7 @@ impl Product {
             }
             Self::W4A4(rows) => (format!("product_w4a4_{rows}"), 128),
             Self::W4A8(rows) => (format!("product_w4a8_{rows}"), 128),
+            Self::Nvfp4(rows) => (format!("product_nvfp4_{rows}"), 128),
             Self::TensorW4A4(rows) => (format!("product_tensor_w4a4_{rows}"), 128),
             Self::TensorW4A8(rows) => (format!("product_tensor_w4a8_{rows}"), 128),
             Self::TensorNvfp4(rows) => (format!("product_tensor_nvfp4_{rows}"), 128),
@@ -236,16 +243,17 @@ impl Product {
     /// Stages of both operands and their scales, as `ScaledStage` of `kernels/block_scaled.cu` or `TensorShared` of
     /// `kernels/tensor_memory.cu`; two chunks of a tile's activations, as `few_shared_bytes` of `kernels/few_rows.cuh`.
     fn shared_bytes(self, m: u32) -> u32 {
-        let (stages, a_bytes) = match self {
-            Self::W4A4(_) => (4, 64),
-            Self::W4A8(_) => (3, 128),
+        let (stages, a_bytes, scale_bytes) = match self {
+            Self::W4A4(_) => (4, 64, 4),
+            Self::Nvfp4(_) => (4, 64, 8),
+            Self::W4A8(_) => (3, 128, 4),
             Self::TensorW4A8(rows) => return tensor_shared_bytes(rows, 1),
             Self::TensorW4A4(rows) => return tensor_shared_bytes(rows, 2),
             Self::TensorNvfp4(rows) => return tensor_shared_bytes(rows, 4),
             Self::Decode => return 2 * m.min(8) * 2048 * 2,
             Self::Wide => return 0,
         };
-        stages * (self.tile_rows() * (a_bytes + 4) + 128 * (64 + 4)).next_multiple_of(128)
+        stages * (self.tile_rows() * (a_bytes + scale_bytes) + 128 * (64 + scale_bytes)).next_multiple_of(128)
     }
 }
 

@@ -314,12 +314,17 @@ fn wide_takes_any_formats() {
 #[test]
 fn block_scaled_products_are_within_their_bound() {
     let mut random = Random::printed();
-    for a_format in [MXFP4, MXFP8, MXFP8_G128] {
+    for a_format in [MXFP4, MXFP8, MXFP8_G128, NVFP4] {
         for (rows, m) in [(32, 5), (32, 70), (128, 140)] {
             let (n, k) = (random.within(1, 200), 32 * random.within(1, 24));
-            let case = random_case(&mut random, a_format, MXFP4, m, n, k);
+            let w_format = if a_format == NVFP4 { NVFP4 } else { MXFP4 };
+            let case = random_case(&mut random, a_format, w_format, m, n, k);
             let mut device = Device::new(Checks::On, random.next() % 3);
-            let product = if a_format == MXFP4 { Product::W4A4(rows) } else { Product::W4A8(rows) };
+            let product = match a_format {
+                MXFP4 => Product::W4A4(rows),
+                NVFP4 => Product::Nvfp4(rows),
+                _ => Product::W4A8(rows),
+            };
             case.check(&mut device, product);
         }
     }

@@ -7,7 +7,7 @@
 //! | --- | --- | --- | --- |
 //! | up to 8 rows a group, MXFP4 weights | decode | decode | decode |
 //! | MXFP4 weights by MXFP4, MXFP8 | as [`Product::choose`] has it | tensor memory | block-scaled |
-//! | NVFP4 weights by NVFP4 | widened | tensor memory | as [`Product::choose`] has it |
+//! | NVFP4 weights by NVFP4 | widened | tensor memory | block-scaled |
 //! | anything else | widened | widened | widened |
 //!
 //! [`Product::choose`]: mxhal_kernels_cuda::Product::choose
