@@ -2,8 +2,8 @@
 //!
 //! There is a table for each instruction set. That of the portable one is plain Rust, which the compiler vectorises for
 //! the target's least instruction set; it multiplies values that were decoded to float32, whatever their format. The
-//! others take MXFP4 weights as they lie in their panels, with activations packed for it, and leave to the portable
-//! one what is not MXFP4, and what is out of the ordinary.
+//! others take MXFP4 and NVFP4 weights as they lie in their panels, with activations packed for it, and leave to the
+//! portable one what is in neither, and what is out of the ordinary.
 
 use std::array;
 
@@ -12,7 +12,7 @@ use mxhal_core::{Format, Quantization};
 
 use crate::isa::Isa;
 use crate::packed::Numbers;
-use crate::panel::{self, Column};
+use crate::panel::{self, Column, Kind};
 
 /// Independent sums of one dot product; K is padded with zeros to a multiple of it.
 pub(crate) const LANES: usize = 8;
@@ -29,8 +29,8 @@ pub(crate) struct Kernels {
     ///
     /// The order of each sum depends on `k` alone, not on how many rows there are.
     pub(crate) products: fn(usize, &[f32], &[f32], &mut [f32]),
-    /// Makes a panel of MXFP4 weights, see [`panel::pack`].
-    pub(crate) pack_panel: fn(&[Column<'_>], &mut [u8]),
+    /// Makes a panel of weights, see [`panel::pack`].
+    pub(crate) pack_panel: fn(Kind, &[Column<'_>], &mut [u8]),
     /// Products of packed rows with panels, where there are kernels for that.
     pub(crate) panels: Option<PanelKernels>,
     /// What is done row by row.
@@ -104,7 +104,7 @@ impl Gate {
     }
 }
 
-/// The kernels for products of packed rows with panels of MXFP4 weights.
+/// The kernels for products of packed rows with panels of weights.
 #[derive(Clone, Copy)]
 pub(crate) struct PanelKernels {
     /// Packs a row: format, elements, scales, records. See [`packed::pack`](crate::packed::pack).
@@ -120,6 +120,8 @@ pub(crate) struct Operands<'a> {
     pub(crate) numbers: Numbers,
     /// Blocks along K.
     pub(crate) blocks: usize,
+    /// What panels hold; [`Numbers::of`] knows what goes together.
+    pub(crate) kind: Kind,
     /// One panel, or two that follow each other.
     pub(crate) panels: &'a [u8],
     /// Packed rows, and the bytes from one to the next.
@@ -136,7 +138,7 @@ impl Operands<'_> {
     ///
     /// If anything is not as long as kernels, which do not check, rely on: then the caller is wrong.
     pub(crate) fn check(&self, sums: &[f32]) -> usize {
-        let each = panel::bytes(self.blocks);
+        let each = self.kind.bytes(self.blocks);
         let count = self.panels.len() / each.max(1);
         assert!((1..=2).contains(&count) && self.panels.len() == count * each, "one panel or two");
         assert!(self.stride >= self.numbers.record() * self.blocks, "rows have a record for each block");

@@ -6,9 +6,11 @@
 //! | --- | --- |
 //! | integers: MXINT8, MXFP4 doubled | 32 int8 codes, the exponent, −12 times the sum of the codes |
 //! | floats: BF16, MXFP8 | 32 BF16 codes, the exponent |
+//! | halves: NVFP4 doubled | 32 int8 codes, a scale for each 16, −12 times the sum of each 16 codes |
 //!
 //! The exponent, shifted to where float32 has it, is added to the bits of a weight's scale. It holds the activation's
-//! scale, and what makes up for doubled elements and for the 64 below MXINT8's. The sum of the codes is there because
+//! scale, and what makes up for doubled elements and for the 64 below MXINT8's; a half's scale, in float32, does the
+//! same for NVFP4, without the row's factor. The sum of the codes is there because
 //! kernels multiply unsigned weights, each 12 too great.
 //!
 //! Codes are in the order in which a word of a panel gives its eight: see [`INTEGER_ORDER`] and [`FLOAT_ORDER`].
@@ -16,7 +18,7 @@
 use mxhal_core::Format;
 use mxhal_core::format::{bf16, e2m1, e4m3};
 
-use crate::panel::{BLOCK, ORDINARY};
+use crate::panel::{BLOCK, Kind, ORDINARY, ORDINARY_E4M3};
 
 /// Elements 8·j + i of a block, as the bytes of two words: a word's low nibbles, and its high ones.
 pub(crate) const INTEGER_ORDER: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
@@ -29,6 +31,9 @@ pub(crate) const INTEGER_RECORD: usize = 40;
 
 /// Bytes of a record of floats.
 pub(crate) const FLOAT_RECORD: usize = 68;
+
+/// Bytes of a record of halves.
+pub(crate) const HALVES_RECORD: usize = 48;
 
 /// What is added to a doubled weight to make it unsigned.
 pub(crate) const OFFSET: i32 = 12;
@@ -43,14 +48,17 @@ pub(crate) enum Numbers {
     Integers,
     /// Sums in float32.
     Floats,
+    /// Exact sums of 16 integers each.
+    Halves,
 }
 
 impl Numbers {
     /// As what rows of a format are multiplied with panels, if they are.
-    pub(crate) const fn of(format: Format) -> Option<Self> {
-        match format {
-            Format::Mxint8 | Format::Mxfp4 => Some(Self::Integers),
-            Format::Bf16 | Format::Mxfp8 | Format::Mxfp8G128 => Some(Self::Floats),
+    pub(crate) const fn of(format: Format, panels: Kind) -> Option<Self> {
+        match (format, panels) {
+            (Format::Mxint8 | Format::Mxfp4, Kind::Mxfp4) => Some(Self::Integers),
+            (Format::Bf16 | Format::Mxfp8 | Format::Mxfp8G128, _) => Some(Self::Floats),
+            (Format::Nvfp4, Kind::Nvfp4) => Some(Self::Halves),
             _ => None,
         }
     }
@@ -60,6 +68,7 @@ impl Numbers {
         match self {
             Self::Integers => INTEGER_RECORD,
             Self::Floats => FLOAT_RECORD,
+            Self::Halves => HALVES_RECORD,
         }
     }
 
@@ -79,12 +88,8 @@ pub(crate) fn pack(format: Format, data: &[u8], scales: &[u8], out: &mut [u8]) -
         Format::Mxint8 => {
             integers(data.as_chunks::<32>().0, scales, 7, out, |data| data.map(u8::cast_signed))
         }
-        Format::Mxfp4 => integers(data.as_chunks::<16>().0, scales, 2, out, |data| {
-            std::array::from_fn(|i| {
-                let (low, high) = e2m1::unpack(data[i / 2]);
-                (2.0 * e2m1::decode(if i % 2 == 0 { low } else { high })) as i8
-            })
-        }),
+        Format::Mxfp4 => integers(data.as_chunks::<16>().0, scales, 2, out, doubled),
+        Format::Nvfp4 => halves(data, scales, out),
         Format::Bf16 => {
             let blocks = data.as_chunks::<64>().0;
             floats(blocks, std::iter::repeat(127), out, |data| {
@@ -111,6 +116,14 @@ const fn usable(scale: u8, is_zero: bool) -> Option<u8> {
     }
 }
 
+/// 32 codes of E2M1 as doubled integers.
+fn doubled(data: &[u8; BLOCK / 2]) -> [i8; BLOCK] {
+    std::array::from_fn(|i| {
+        let (low, high) = e2m1::unpack(data[i / 2]);
+        (2.0 * e2m1::decode(if i % 2 == 0 { low } else { high })) as i8
+    })
+}
+
 fn integers<const N: usize>(
     blocks: &[[u8; N]],
     scales: &[u8],
@@ -132,6 +145,24 @@ fn integers<const N: usize>(
         out[36..].copy_from_slice(&(-OFFSET * sum).to_ne_bytes());
     }
     ordinary
+}
+
+fn halves(data: &[u8], scales: &[u8], out: &mut [u8]) -> bool {
+    let blocks = data.as_chunks().0.iter().zip(scales.as_chunks::<2>().0);
+    for ((block, scales), out) in blocks.zip(out.as_chunks_mut::<HALVES_RECORD>().0) {
+        let codes = doubled(block);
+        for (i, byte) in out[..BLOCK].iter_mut().enumerate() {
+            *byte = codes[i / 8 * 8 + INTEGER_ORDER[i % 8]].cast_unsigned();
+        }
+        for (half, (codes, scale)) in codes.chunks(BLOCK / 2).zip(scales).enumerate() {
+            // Elements of both sides are doubled.
+            let scale = e4m3::decode(*scale) / 4.0;
+            let sum: i32 = codes.iter().map(|code| i32::from(*code)).sum();
+            out[32 + 4 * half..][..4].copy_from_slice(&scale.to_ne_bytes());
+            out[40 + 4 * half..][..4].copy_from_slice(&(-OFFSET * sum).to_ne_bytes());
+        }
+    }
+    scales.iter().all(|scale| ORDINARY_E4M3.contains(scale))
 }
 
 fn floats<const N: usize>(

@@ -220,6 +220,11 @@ impl<'a> Row<'a> {
         self.scales
     }
 
+    /// What its values are multiplied with: of NVFP4, 1 elsewhere.
+    pub(crate) fn factor(&self) -> f32 {
+        self.factor
+    }
+
     /// Its values; `out` has as many places.
     pub(crate) fn decode(&self, kernels: &RowKernels, out: &mut [f32]) {
         match self.format {

@@ -1,7 +1,8 @@
-//! Weights as they lie in memory: MXFP4 in panels, see [`panel`]; of other formats the canonical bytes, stacked to
-//! `[groups, n, k]`.
+//! Weights as they lie in memory: MXFP4 and NVFP4 in panels, see [`panel`]; of other formats (and of NVFP4 where K is not
+//! a multiple of 32) the canonical bytes, stacked to `[groups, n, k]`.
 
 use std::any::Any;
+use std::iter;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +14,7 @@ use mxhal_core::{
 
 use crate::device::Shared;
 use crate::memory::{ALIGNMENT, Allocation};
-use crate::panel::{self, BLOCK, COLUMNS, Column};
+use crate::panel::{self, BLOCK, COLUMNS, Column, Kind};
 use crate::pool::Scratch;
 use crate::view::Input;
 
@@ -28,8 +29,9 @@ pub(crate) struct CpuWeights {
 
 /// What the memory holds.
 enum Stored {
-    /// Panels, group by group; and for each whether kernels may take it, see [`panel::is_ordinary`].
-    Panels { ordinary: Vec<bool> },
+    /// Panels, group by group; for each whether kernels may take it, see [`panel::is_ordinary`]; and NVFP4's factors, one
+    /// a column.
+    Panels { kind: Kind, ordinary: Vec<bool>, factors: Vec<f32> },
     /// Elements, scales and float32 factors (in this machine's order, one a row), each part aligned.
     Rows,
 }
@@ -49,9 +51,9 @@ impl CpuWeights {
         let layout = desc.layout()?;
         let layouts: Vec<Layout> = parts.iter().map(|part| *part.layout()).collect();
         let parts_of_group = desc.check_parts(&layouts)?;
-        let (memory, stored) = match desc.format {
-            Format::Mxfp4 => stack_panels(shared, desc, parts, parts_of_group)?,
-            _ => (stack_rows(&layout, parts)?, Stored::Rows),
+        let (memory, stored) = match Kind::of(desc.format, desc.k) {
+            Some(kind) => stack_panels(shared, desc, kind, parts, parts_of_group)?,
+            None => (stack_rows(&layout, parts)?, Stored::Rows),
         };
         Ok(Self { shared: Arc::clone(shared), desc: *desc, layout, memory, stored })
     }
@@ -90,7 +92,8 @@ impl CpuWeights {
         for (column, out) in columns.zip(out.chunks_mut(stride)) {
             match &matrix {
                 Matrix::Panels(panels) => {
-                    panel::decode(panels.panel(column / COLUMNS), column % COLUMNS, &mut out[..k]);
+                    let (panel, factor) = (panels.panel(column / COLUMNS), panels.factor(column));
+                    panel::decode(panels.kind, panel, column % COLUMNS, factor, &mut out[..k]);
                 }
                 Matrix::Rows(rows) => rows.row(column).decode(&self.shared.kernels.rows, &mut out[..k]),
             }
@@ -101,10 +104,15 @@ impl CpuWeights {
     pub(crate) fn matrix(&self, group: usize) -> Matrix<'_> {
         let WeightsDesc { format, groups, n, k, .. } = self.desc;
         assert!(group < groups, "group {group} of {groups}");
-        if let Stored::Panels { ordinary } = &self.stored {
-            let (each, count) = (panel::bytes(k / BLOCK), panel::count(n));
-            let bytes = &self.memory.bytes()[group * count * each..][..count * each];
-            return Matrix::Panels(Panels { bytes, each, ordinary: &ordinary[group * count..][..count] });
+        if let Stored::Panels { kind, ordinary, factors } = &self.stored {
+            let (each, count) = (kind.bytes(k / BLOCK), panel::count(n));
+            return Matrix::Panels(Panels {
+                kind: *kind,
+                bytes: &self.memory.bytes()[group * count * each..][..count * each],
+                each,
+                ordinary: &ordinary[group * count..][..count],
+                factors: if factors.is_empty() { &[] } else { &factors[group * n..][..n] },
+            });
         }
         let part = |whole: &'_ [u8]| group * (whole.len() / groups)..(group + 1) * (whole.len() / groups);
         let [data, scales, factors] = self.parts();
@@ -135,16 +143,16 @@ impl Weights for CpuWeights {
     }
 
     fn bytes(&self) -> u64 {
-        let flags = match &self.stored {
-            Stored::Panels { ordinary } => ordinary.len(),
+        let beside = match &self.stored {
+            Stored::Panels { ordinary, factors, .. } => ordinary.len() + size_of_val(&factors[..]),
             Stored::Rows => 0,
         };
-        (self.memory.bytes().len() + flags) as u64
+        (self.memory.bytes().len() + beside) as u64
     }
 
     fn export(&self) -> Result<HostBuffer> {
-        if let Stored::Panels { .. } = self.stored {
-            return self.export_panels();
+        if let Stored::Panels { factors, .. } = &self.stored {
+            return self.export_panels(factors);
         }
         let [data, scales, factors] = self.parts();
         let mut little_endian = copied(factors)?;
@@ -161,7 +169,7 @@ impl Weights for CpuWeights {
 }
 
 impl CpuWeights {
-    fn export_panels(&self) -> Result<HostBuffer> {
+    fn export_panels(&self, factors: &[f32]) -> Result<HostBuffer> {
         let WeightsDesc { format, n, k, .. } = self.desc;
         let mut data = zeroed(self.layout.data_bytes())?;
         let mut scales = zeroed(self.layout.scales_bytes())?;
@@ -171,16 +179,20 @@ impl CpuWeights {
             let Matrix::Panels(panels) = self.matrix(group) else { continue };
             let columns = data.chunks_mut(row_bytes).zip(scales.chunks_mut(row_scales));
             for (column, (codes, scales)) in columns.enumerate() {
-                panel::unpack(panels.panel(column / COLUMNS), column % COLUMNS, codes, scales);
+                panel::unpack(panels.kind, panels.panel(column / COLUMNS), column % COLUMNS, codes, scales);
             }
         }
-        Ok(HostBuffer { layout: self.layout, data, scales, factors: Vec::new() })
+        let mut little_endian = zeroed(self.layout.factors_bytes())?;
+        for (bytes, factor) in little_endian.as_chunks_mut().0.iter_mut().zip(factors) {
+            *bytes = factor.to_le_bytes();
+        }
+        Ok(HostBuffer { layout: self.layout, data, scales, factors: little_endian })
     }
 }
 
 /// The matrix of one group.
 pub(crate) enum Matrix<'a> {
-    /// MXFP4.
+    /// MXFP4 or NVFP4.
     Panels(Panels<'a>),
     /// Another format.
     Rows(Input<'a>),
@@ -188,9 +200,12 @@ pub(crate) enum Matrix<'a> {
 
 /// The panels of a matrix.
 pub(crate) struct Panels<'a> {
+    /// What they hold.
+    pub(crate) kind: Kind,
     bytes: &'a [u8],
     each: usize,
     ordinary: &'a [bool],
+    factors: &'a [f32],
 }
 
 impl<'a> Panels<'a> {
@@ -202,6 +217,11 @@ impl<'a> Panels<'a> {
     /// Some panels that follow each other.
     pub(crate) fn range(&self, panels: Range<usize>) -> &'a [u8] {
         &self.bytes[panels.start * self.each..panels.end * self.each]
+    }
+
+    /// What the values of a column are multiplied with.
+    pub(crate) fn factor(&self, column: usize) -> f32 {
+        self.factors.get(column).copied().unwrap_or(1.0)
     }
 
     /// Whether kernels may take it, see [`panel::is_ordinary`].
@@ -219,27 +239,35 @@ fn stack_rows(layout: &Layout, parts: &[HostTensor<'_>]) -> Result<Allocation> {
     for part in parts {
         append(bytes, &mut data, part.data());
         append(bytes, &mut scales, part.scales());
-        let rows_of_one = if part.factors().len() == 4 { part.layout().rows() } else { 1 };
-        for factor in part.factors().as_chunks().0.iter().copied().map(f32::from_le_bytes) {
-            for _ in 0..rows_of_one {
-                append(bytes, &mut factors, &factor.to_ne_bytes());
-            }
-        }
+    }
+    for factor in row_factors(parts) {
+        append(bytes, &mut factors, &factor.to_ne_bytes());
     }
     Ok(memory)
+}
+
+/// The factor of each row, in parts that have one for all of theirs too.
+fn row_factors<'a>(parts: &'a [HostTensor<'_>]) -> impl Iterator<Item = f32> + 'a {
+    parts.iter().flat_map(|part| {
+        let rows_of_one = if part.factors().len() == 4 { part.layout().rows() } else { 1 };
+        let factors = part.factors().as_chunks().0.iter().copied().map(f32::from_le_bytes);
+        factors.flat_map(move |factor| iter::repeat_n(factor, rows_of_one))
+    })
 }
 
 /// Panels, made by all threads.
 fn stack_panels(
     shared: &Shared,
     desc: &WeightsDesc,
+    kind: Kind,
     parts: &[HostTensor<'_>],
     parts_of_group: usize,
 ) -> Result<(Allocation, Stored)> {
     let WeightsDesc { format, groups, n, k, .. } = *desc;
     let (blocks, count) = (k / BLOCK, panel::count(n));
-    let each = panel::bytes(blocks);
+    let each = kind.bytes(blocks);
     let mut memory = Allocation::new(groups.saturating_mul(count).saturating_mul(each) as u64)?;
+    let factors: Vec<f32> = row_factors(parts).collect();
     let mut ordinary = vec![false; groups * count];
     // Each task has one of them; the lock is how safe Rust hands it out.
     let places: Vec<Mutex<(&mut [u8], &mut bool)>> = memory
@@ -258,11 +286,13 @@ fn stack_panels(
         }
         let mut place = places[task].lock().unwrap_or_else(PoisonError::into_inner);
         let (panel, ordinary) = &mut *place;
-        (shared.kernels.pack_panel)(&columns[..taken], panel);
-        **ordinary = panel::is_ordinary(panel, blocks);
+        (shared.kernels.pack_panel)(kind, &columns[..taken], panel);
+        let factors = factors.get(task / count * n + first..).unwrap_or_default();
+        **ordinary = panel::is_ordinary(kind, panel, blocks)
+            && factors.iter().take(taken).all(|factor| panel::is_ordinary_factor(*factor));
     });
     drop(places);
-    Ok((memory, Stored::Panels { ordinary }))
+    Ok((memory, Stored::Panels { kind, ordinary, factors }))
 }
 
 /// A row of matrices that are stacked; there is one.

@@ -6,6 +6,7 @@ use mxhal_core::{Format, Quantization, Result};
 use crate::device::Shared;
 use crate::kernel::PanelKernels;
 use crate::packed::Numbers;
+use crate::panel::{Kind, is_ordinary_factor};
 use crate::pool::Scratch;
 use crate::view::{Input, Output, Row, RowMut};
 use crate::workspace::{RowMemory, Workspace, room};
@@ -25,15 +26,15 @@ impl Scheme {
     }
 
     /// How rows are packed, if they are.
-    fn numbers(&self, shared: &Shared) -> Option<Numbers> {
-        Numbers::of(self.activation.format)
-            .filter(|_| self.weight == Format::Mxfp4 && shared.kernels.panels.is_some())
+    fn numbers(&self, shared: &Shared, k: usize) -> Option<Numbers> {
+        shared.kernels.panels?;
+        Numbers::of(self.activation.format, Kind::of(self.weight, k)?)
     }
 
     /// What [`Self::take`] takes of a workspace.
     pub(super) fn room(&self, shared: &Shared, [rows, k]: [usize; 2]) -> u64 {
         let quantized = if self.quantizes() { RowMemory::room(self.activation.format, [rows, k]) } else { 0 };
-        quantized.saturating_add(PackedRows::room(self.numbers(shared), [rows, k]))
+        quantized.saturating_add(PackedRows::room(self.numbers(shared, k), [rows, k]))
     }
 
     /// Memory for so many rows.
@@ -47,7 +48,7 @@ impl Scheme {
             true => Some(RowMemory::take(workspace, self.activation.format, [rows, k])?),
             false => None,
         };
-        let packed = PackedRows::take(workspace, self.numbers(shared), [rows, k])?;
+        let packed = PackedRows::take(workspace, self.numbers(shared, k), [rows, k])?;
         Ok(Memory { scheme: *self, rows, quantized, packed })
     }
 }
@@ -126,7 +127,8 @@ impl Memory<'_> {
 }
 
 fn pack(kernels: &PanelKernels, row: &Row<'_>, records: &mut RowMut<'_>, flag: &mut RowMut<'_>) {
-    let ordinary = (kernels.pack)(row.format(), row.data(), row.scales(), records.data_mut());
+    let ordinary = (kernels.pack)(row.format(), row.data(), row.scales(), records.data_mut())
+        && is_ordinary_factor(row.factor());
     flag.data_mut()[0] = ordinary.into();
 }
 

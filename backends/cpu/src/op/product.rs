@@ -13,9 +13,9 @@ use mxhal_core::{Error, Result};
 use super::activations::{self, Activations, PackedRows};
 use crate::device::Shared;
 use crate::kernel::{LANES, Operands, PanelKernels};
-use crate::panel::{BLOCK, COLUMNS};
+use crate::panel::{BLOCK, COLUMNS, Kind};
 use crate::pool::Scratch;
-use crate::view::{Input, Output};
+use crate::view::{Input, Output, RowMut};
 use crate::weights::{CpuWeights, Matrix, Panels};
 use crate::workspace::{Plain, Workspace, room};
 
@@ -162,6 +162,7 @@ impl Task<'_> {
             let width = range.len() * COLUMNS;
             let operands = Operands {
                 numbers: packed.numbers(),
+                kind: panels.kind,
                 blocks: self.product.a.rows.columns() / BLOCK,
                 panels: panels.range(range.clone()),
                 rows: packed.bytes(),
@@ -170,7 +171,11 @@ impl Task<'_> {
             };
             (kernels.multiply)(&operands, scratch);
             for (row, sums) in self.rows.clone().zip(scratch.chunks(width)) {
-                self.store(row, columns.clone(), &sums[..columns.len()]);
+                let sums = &sums[..columns.len()];
+                match panels.kind {
+                    Kind::Mxfp4 => self.store(row, columns.clone(), sums),
+                    Kind::Nvfp4 => self.store_with_factors(row, columns.clone(), sums, panels),
+                }
             }
             for panel in range.filter(|panel| !panels.is_ordinary(*panel)) {
                 let columns = panel * COLUMNS..columns.end.min((panel + 1) * COLUMNS);
@@ -212,16 +217,34 @@ impl Task<'_> {
 
     /// Adds the bias and rounds, once.
     fn store(&self, row: usize, columns: Range<usize>, sums: &[f32]) {
+        if self.product.bias.is_some() {
+            return self.store_wide(row, columns, sums, |_, sum| sum);
+        }
+        self.cells(row, columns).round(&self.shared.kernels.rows, sums);
+    }
+
+    /// Applies the factors of NVFP4, adds the bias and rounds, once.
+    fn store_with_factors(&self, row: usize, columns: Range<usize>, sums: &[f32], panels: &Panels<'_>) {
+        let of_row = f64::from(self.product.a.rows.row(self.product.gather.row(row)).factor());
+        self.store_wide(row, columns, sums, |column, sum| of_row * f64::from(panels.factor(column)) * sum);
+    }
+
+    fn store_wide(&self, row: usize, columns: Range<usize>, sums: &[f32], of: impl Fn(usize, f64) -> f64) {
+        let bias = self.product.bias.as_ref().map(|bias| bias.row(self.group));
+        let mut wide = [0.0; PANEL];
+        for (column, (wide, sum)) in columns.clone().zip(wide.iter_mut().zip(sums)) {
+            *wide = of(column, f64::from(*sum));
+            if let Some(bias) = &bias {
+                *wide += f64::from(bias.float(column));
+            }
+        }
+        self.cells(row, columns).round_wide(&wide[..sums.len()]);
+    }
+
+    fn cells(&self, row: usize, columns: Range<usize>) -> RowMut<'_> {
         // SAFETY: chunks do not overlap and neither do spans, so these cells are this task's alone, which has them once
         // at a time.
-        let mut cells = unsafe { self.y.cells(row, columns.clone()) };
-        let Some(bias) = &self.product.bias else { return cells.round(&self.shared.kernels.rows, sums) };
-        let bias = bias.row(self.group);
-        let mut wide = [0.0; PANEL];
-        for (column, (wide, sum)) in columns.zip(wide.iter_mut().zip(sums)) {
-            *wide = f64::from(*sum) + f64::from(bias.float(column));
-        }
-        cells.round_wide(&wide[..sums.len()]);
+        unsafe { self.y.cells(row, columns) }
     }
 }
 

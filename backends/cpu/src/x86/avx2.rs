@@ -10,10 +10,11 @@
 )]
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use crate::kernel::Operands;
-use crate::packed::{FLOAT_RECORD, INTEGER_RECORD, Numbers};
-use crate::panel::{self, BLOCK, BLOCK_BYTES, COLUMNS, GROUP, GROUP_BYTES, ORDINARY, SCALES_BYTES};
+use crate::packed::Numbers;
+use crate::panel::{BLOCK, BLOCK_BYTES, COLUMNS, GROUP, Kind, ORDINARY};
 
 /// Rows that share the weights that are loaded.
 const TILE: usize = 4;
@@ -30,31 +31,36 @@ pub(super) fn multiply(operands: &Operands<'_>, sums: &mut [f32]) {
 /// [`Operands::check`] gave `count`, and this machine has the instructions.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn product(operands: &Operands<'_>, count: usize, sums: &mut [f32]) {
-    let Operands { numbers, blocks, panels, picks, .. } = *operands;
+    let Operands { numbers, kind, blocks, panels, picks, .. } = *operands;
     let width = count * COLUMNS;
     sums[..picks.len() * width].fill(0.0);
     for p in 0..count {
-        let panel = &panels[p * panel::bytes(blocks)..];
+        let panel = &panels[p * kind.bytes(blocks)..];
         for block in 0..blocks {
-            let group = panel[block / GROUP * GROUP_BYTES..].as_ptr();
+            let group = panel[block / GROUP * kind.group_bytes()..].as_ptr();
             let row = |pick: u32| {
                 operands.rows[pick as usize * operands.stride + block * numbers.record()..].as_ptr()
             };
             // SAFETY: the panel and the rows have the block, and there is room for the sums.
             unsafe {
-                let scales = scale_bits(group.add(block % GROUP * COLUMNS));
-                let codes = group.add(SCALES_BYTES + block % GROUP * BLOCK_BYTES);
+                let scales = group.add(block % GROUP * kind.parts() * COLUMNS);
+                let scales = match kind {
+                    Kind::Mxfp4 => Scales::Exponents(exponents(scales)),
+                    Kind::Nvfp4 => Scales::Halves([widened(scales), widened(scales.add(COLUMNS))]),
+                };
+                let codes = group.add(kind.scales_bytes() + block % GROUP * BLOCK_BYTES);
                 let weights = match numbers {
-                    Numbers::Integers => unpack_integers(codes),
+                    Numbers::Integers | Numbers::Halves => unpack_integers(codes),
                     Numbers::Floats => unpack_floats(codes),
                 };
+                let (weights, scales) = (&weights, &scales);
                 for (picks, sums) in picks.chunks(TILE).zip(sums.chunks_mut(TILE * width)) {
                     let sums = sums[p * COLUMNS..].as_mut_ptr();
                     match *picks {
-                        [a] => tile(numbers, &weights, scales, [a].map(row), sums, width),
-                        [a, b] => tile(numbers, &weights, scales, [a, b].map(row), sums, width),
-                        [a, b, c] => tile(numbers, &weights, scales, [a, b, c].map(row), sums, width),
-                        [a, b, c, d] => tile(numbers, &weights, scales, [a, b, c, d].map(row), sums, width),
+                        [a] => tile(numbers, weights, scales, [a].map(row), sums, width),
+                        [a, b] => tile(numbers, weights, scales, [a, b].map(row), sums, width),
+                        [a, b, c] => tile(numbers, weights, scales, [a, b, c].map(row), sums, width),
+                        [a, b, c, d] => tile(numbers, weights, scales, [a, b, c, d].map(row), sums, width),
                         _ => {}
                     }
                 }
@@ -68,17 +74,42 @@ unsafe fn product(operands: &Operands<'_>, count: usize, sums: &mut [f32]) {
 #[repr(align(32))]
 struct Weights([u8; 4 * BLOCK * COLUMNS]);
 
-/// The bits of the scales of a block's columns in float32; those of blocks of zeros raised as AVX-512 does.
+/// The scales of a block's columns, in two registers.
+enum Scales {
+    /// Bits of float32, for the whole block.
+    Exponents([__m256i; 2]),
+    /// For each half.
+    Halves([[__m256; 2]; 2]),
+}
+
+/// The bits of E8M0 scales in float32; those of blocks of zeros raised as AVX-512 does.
 ///
 /// # Safety
 ///
 /// There are 16 scales, and this machine has the instructions.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn scale_bits(scales: *const u8) -> [__m256i; 2] {
+unsafe fn exponents(scales: *const u8) -> [__m256i; 2] {
     // SAFETY: as the caller says.
     let bytes = unsafe { _mm_loadu_si128(scales.cast()) };
     let bytes = _mm_max_epu8(bytes, _mm_set1_epi8(*ORDINARY.start() as i8));
     [bytes, _mm_srli_si128::<8>(bytes)].map(|half| _mm256_slli_epi32::<23>(_mm256_cvtepu8_epi32(half)))
+}
+
+/// E4M3 scales, numbers and not negative, in float32: with their bits where float32 has them they are 2^120 times too
+/// small, and perhaps subnormal.
+///
+/// # Safety
+///
+/// There are 16 scales, and this machine has the instructions.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn widened(scales: *const u8) -> [__m256; 2] {
+    // SAFETY: as the caller says.
+    let bytes = unsafe { _mm_loadu_si128(scales.cast()) };
+    let up = _mm256_set1_ps(f32::from_bits((127 + 120) << 23));
+    [bytes, _mm_srli_si128::<8>(bytes)].map(|half| {
+        let bits = _mm256_slli_epi32::<20>(_mm256_cvtepu8_epi32(half));
+        _mm256_mul_ps(_mm256_castsi256_ps(bits), up)
+    })
 }
 
 /// Doubled and 12 too great, as bytes.
@@ -148,41 +179,71 @@ unsafe fn unpack_floats(codes: *const u8) -> Weights {
 unsafe fn tile<const R: usize>(
     numbers: Numbers,
     weights: &Weights,
-    scales: [__m256i; 2],
+    scales: &Scales,
     records: [*const u8; R],
     sums: *mut f32,
     stride: usize,
 ) {
-    // SAFETY: as the caller says.
-    unsafe {
-        let (block_sums, exponent) = match numbers {
-            Numbers::Integers => (integers(weights, &records), INTEGER_RECORD - 8),
-            Numbers::Floats => (floats(weights, &records), FLOAT_RECORD - 4),
-        };
-        for r in 0..R {
-            let exponent = _mm256_set1_epi32(records[r].add(exponent).cast::<i32>().read_unaligned());
-            for half in 0..2 {
-                let scale = _mm256_castsi256_ps(_mm256_add_epi32(scales[half], exponent));
-                let sum = sums.add(r * stride + 8 * half);
-                _mm256_storeu_ps(sum, _mm256_fmadd_ps(block_sums[r][half], scale, _mm256_loadu_ps(sum)));
+    let parts = match scales {
+        Scales::Exponents(_) => 1,
+        Scales::Halves(_) => 2,
+    };
+    for part in 0..parts {
+        // SAFETY: as the caller says.
+        unsafe {
+            let part_sums = match numbers {
+                Numbers::Integers => integers(weights, &records, 0..2, 36),
+                Numbers::Halves => integers(weights, &records, part..part + 1, 40 + 4 * part),
+                Numbers::Floats => {
+                    floats(weights, &records, part * BLOCK / 2 / parts..(part + 1) * BLOCK / 2 / parts)
+                }
+            };
+            let scale_at = match numbers {
+                Numbers::Integers => 32,
+                Numbers::Halves => 32 + 4 * part,
+                Numbers::Floats => 64,
+            };
+            for r in 0..R {
+                let of_row = _mm256_set1_epi32(records[r].add(scale_at).cast::<i32>().read_unaligned());
+                for half in 0..2 {
+                    let scale = match scales {
+                        Scales::Exponents(bits) => _mm256_castsi256_ps(_mm256_add_epi32(bits[half], of_row)),
+                        Scales::Halves(scales) => {
+                            let of_row = match numbers {
+                                Numbers::Halves => of_row,
+                                _ => _mm256_add_epi32(of_row, _mm256_set1_epi32(127 << 23)),
+                            };
+                            _mm256_mul_ps(scales[part][half], _mm256_castsi256_ps(of_row))
+                        }
+                    };
+                    let sum = sums.add(r * stride + 8 * half);
+                    _mm256_storeu_ps(sum, _mm256_fmadd_ps(part_sums[r][half], scale, _mm256_loadu_ps(sum)));
+                }
             }
         }
     }
 }
 
+/// Sums of the given runs of four words of weights; what they start at is in the record, at `start`.
+///
 /// # Safety
 ///
 /// As [`tile`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn integers<const R: usize>(weights: &Weights, records: &[*const u8; R]) -> [[__m256; 2]; R] {
+unsafe fn integers<const R: usize>(
+    weights: &Weights,
+    records: &[*const u8; R],
+    fours: Range<usize>,
+    start: usize,
+) -> [[__m256; 2]; R] {
     let ones = _mm256_set1_epi16(1);
     let mut sums = [[_mm256_setzero_si256(); 2]; R];
     // SAFETY: as the caller says.
     unsafe {
         for r in 0..R {
-            sums[r] = [_mm256_set1_epi32(records[r].add(36).cast::<i32>().read_unaligned()); 2];
+            sums[r] = [_mm256_set1_epi32(records[r].add(start).cast::<i32>().read_unaligned()); 2];
         }
-        for four in 0..2 {
+        for four in fours {
             let mut short = [[_mm256_setzero_si256(); 2]; R];
             for word in 4 * four..4 * four + 4 {
                 let weights = weights.0.as_ptr().add(64 * word);
@@ -207,16 +268,22 @@ unsafe fn integers<const R: usize>(weights: &Weights, records: &[*const u8; R]) 
     sums.map(|row| row.map(|sum| _mm256_cvtepi32_ps(sum)))
 }
 
+/// Sums of the given pairs of elements.
+///
 /// # Safety
 ///
 /// As [`tile`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn floats<const R: usize>(weights: &Weights, records: &[*const u8; R]) -> [[__m256; 2]; R] {
+unsafe fn floats<const R: usize>(
+    weights: &Weights,
+    records: &[*const u8; R],
+    pairs: Range<usize>,
+) -> [[__m256; 2]; R] {
     let upper = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
     let mut sums = [[_mm256_setzero_ps(); 2]; R];
     // SAFETY: as the caller says.
     unsafe {
-        for word in 0..BLOCK / 2 {
+        for word in pairs {
             let pair = weights.0.as_ptr().cast::<f32>().add(2 * COLUMNS * word);
             let first = [_mm256_load_ps(pair), _mm256_load_ps(pair.add(8))];
             let second = [_mm256_load_ps(pair.add(16)), _mm256_load_ps(pair.add(24))];

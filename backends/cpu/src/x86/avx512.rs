@@ -3,7 +3,8 @@
 //! A register holds a value for each of a panel's 16 columns. For integers `vpdpbusd` adds four products to each, for
 //! floats `vdpbf16ps` two; what they are multiplied with is four bytes of a row, broadcast. Each block of 32 is summed
 //! by itself (integers exactly; floats without their scales, so that no operand is subnormal, which `vdpbf16ps` takes
-//! for zero), then scaled and added to the sum over K in float32. Hence the order of a sum depends on K alone.
+//! for zero), then scaled and added to the sum over K in float32. Hence the order of a sum depends on K alone. Panels of
+//! NVFP4 are summed by halves of a block, which have a scale each.
 //!
 //! There are two loops. Up to [`FEW`] rows take weights from the panel as they are unpacked, and wait for memory. More
 //! rows share weights that were unpacked once, some blocks at a time, for two panels, into a buffer that fits the
@@ -18,8 +19,8 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
 use crate::kernel::Operands;
-use crate::packed::{FLOAT_RECORD, INTEGER_RECORD, Numbers};
-use crate::panel::{self, BLOCK_BYTES, COLUMNS, GROUP, GROUP_BYTES, ORDINARY, SCALES_BYTES};
+use crate::packed::{FLOAT_RECORD, HALVES_RECORD, INTEGER_RECORD, Numbers};
+use crate::panel::{BLOCK_BYTES, COLUMNS, GROUP, Kind, ORDINARY};
 
 /// The most rows that weights are unpacked for in registers.
 const FEW: usize = 8;
@@ -39,23 +40,30 @@ pub(super) fn multiply(operands: &Operands<'_>, sums: &mut [f32]) {
     let panels = operands.check(sums);
     // SAFETY: the lengths were checked, and the table that holds this function is made only where the instructions are.
     unsafe {
-        match (operands.numbers, panels) {
-            (Numbers::Integers, 1) => product::<Integers, 1>(operands, sums),
-            (Numbers::Integers, _) => product::<Integers, 2>(operands, sums),
-            (Numbers::Floats, 1) => product::<Floats, 1>(operands, sums),
-            (Numbers::Floats, _) => product::<Floats, 2>(operands, sums),
+        match (operands.numbers, operands.kind, panels) {
+            (Numbers::Integers, _, 1) => product::<Integers, 1>(operands, sums),
+            (Numbers::Integers, ..) => product::<Integers, 2>(operands, sums),
+            (Numbers::Floats, Kind::Mxfp4, 1) => product::<Floats, 1>(operands, sums),
+            (Numbers::Floats, Kind::Mxfp4, _) => product::<Floats, 2>(operands, sums),
+            (Numbers::Floats, Kind::Nvfp4, 1) => product::<HalfFloats, 1>(operands, sums),
+            (Numbers::Floats, Kind::Nvfp4, _) => product::<HalfFloats, 2>(operands, sums),
+            (Numbers::Halves, _, 1) => product::<Halves, 1>(operands, sums),
+            (Numbers::Halves, ..) => product::<Halves, 2>(operands, sums),
         }
     }
 }
 
 /// How a block is multiplied. The methods are inlined into functions that have the instructions.
 trait Dot {
-    /// Bytes of a record of a row, and of the codes before its exponent.
+    /// What the panels hold.
+    const KIND: Kind;
+    /// Parts of a block that are summed by themselves.
+    const PARTS: usize = Self::KIND.parts();
+    /// Bytes of a record of a row.
     const RECORD: usize;
-    const CODES: usize;
     /// The words of a row's codes that belong to a register of packed weights.
     const WORDS: usize;
-    /// A block's sums so far.
+    /// A part's sums so far.
     type Sum: Copy;
 
     /// What nibbles stand for.
@@ -64,20 +72,30 @@ trait Dot {
     /// The weights that word `word` of the row is multiplied with, of 64 bytes of a panel.
     unsafe fn unpack(table: __m512i, packed: __m512i, word: usize) -> __m512i;
 
-    /// A block's sums before the first product.
-    unsafe fn start(record: *const u8) -> Self::Sum;
+    /// A part's sums before the first product.
+    unsafe fn start(record: *const u8, part: usize) -> Self::Sum;
 
     unsafe fn add(sum: Self::Sum, weights: __m512i, activations: __m512i) -> Self::Sum;
 
-    unsafe fn total(sum: Self::Sum) -> __m512;
+    /// What a part's 16 scale bytes stand for, as [`Self::scaled`] takes it.
+    unsafe fn scales(bytes: *const u8) -> __m512i;
+
+    /// A part's sums, scaled and added to those over K.
+    unsafe fn scaled(
+        total: __m512,
+        sum: Self::Sum,
+        scales: __m512i,
+        record: *const u8,
+        part: usize,
+    ) -> __m512;
 }
 
 /// Signed activations by unsigned weights, doubled and 12 too great: the sums start at what makes up for that.
 struct Integers;
 
 impl Dot for Integers {
+    const KIND: Kind = Kind::Mxfp4;
     const RECORD: usize = INTEGER_RECORD;
-    const CODES: usize = 32;
     const WORDS: usize = 2;
     type Sum = __m512i;
 
@@ -102,7 +120,7 @@ impl Dot for Integers {
     }
 
     #[inline(always)]
-    unsafe fn start(record: *const u8) -> __m512i {
+    unsafe fn start(record: *const u8, _part: usize) -> __m512i {
         // SAFETY: the caller has the instructions, and the record is there.
         unsafe { _mm512_set1_epi32(record.add(36).cast::<i32>().read_unaligned()) }
     }
@@ -114,9 +132,21 @@ impl Dot for Integers {
     }
 
     #[inline(always)]
-    unsafe fn total(sum: __m512i) -> __m512 {
-        // SAFETY: the caller has the instructions.
-        unsafe { _mm512_cvtepi32_ps(sum) }
+    unsafe fn scales(bytes: *const u8) -> __m512i {
+        // SAFETY: as the caller says.
+        unsafe { exponents(bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled(
+        total: __m512,
+        sum: __m512i,
+        scales: __m512i,
+        record: *const u8,
+        _part: usize,
+    ) -> __m512 {
+        // SAFETY: the caller has the instructions, and the record is there.
+        unsafe { raised(total, _mm512_cvtepi32_ps(sum), scales, record.add(32)) }
     }
 }
 
@@ -124,8 +154,8 @@ impl Dot for Integers {
 struct Floats;
 
 impl Dot for Floats {
+    const KIND: Kind = Kind::Mxfp4;
     const RECORD: usize = FLOAT_RECORD;
-    const CODES: usize = 64;
     const WORDS: usize = 4;
     type Sum = __m512;
 
@@ -152,7 +182,7 @@ impl Dot for Floats {
     }
 
     #[inline(always)]
-    unsafe fn start(_record: *const u8) -> __m512 {
+    unsafe fn start(_record: *const u8, _part: usize) -> __m512 {
         // SAFETY: the caller has the instructions.
         unsafe { _mm512_setzero_ps() }
     }
@@ -170,8 +200,115 @@ impl Dot for Floats {
     }
 
     #[inline(always)]
-    unsafe fn total(sum: __m512) -> __m512 {
-        sum
+    unsafe fn scales(bytes: *const u8) -> __m512i {
+        // SAFETY: as the caller says.
+        unsafe { exponents(bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled(total: __m512, sum: __m512, scales: __m512i, record: *const u8, _part: usize) -> __m512 {
+        // SAFETY: the caller has the instructions, and the record is there.
+        unsafe { raised(total, sum, scales, record.add(64)) }
+    }
+}
+
+/// [`Integers`] with a scale per 16, in E4M3 on both sides.
+struct Halves;
+
+impl Dot for Halves {
+    const KIND: Kind = Kind::Nvfp4;
+    const RECORD: usize = HALVES_RECORD;
+    const WORDS: usize = Integers::WORDS;
+    type Sum = __m512i;
+
+    #[inline(always)]
+    unsafe fn table() -> __m512i {
+        // SAFETY: as the caller says.
+        unsafe { Integers::table() }
+    }
+
+    #[inline(always)]
+    unsafe fn unpack(table: __m512i, packed: __m512i, word: usize) -> __m512i {
+        // SAFETY: as the caller says.
+        unsafe { Integers::unpack(table, packed, word) }
+    }
+
+    #[inline(always)]
+    unsafe fn start(record: *const u8, part: usize) -> __m512i {
+        // SAFETY: the caller has the instructions, and the record is there.
+        unsafe { broadcast(record.add(40 + 4 * part)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sum: __m512i, weights: __m512i, activations: __m512i) -> __m512i {
+        // SAFETY: as the caller says.
+        unsafe { Integers::add(sum, weights, activations) }
+    }
+
+    #[inline(always)]
+    unsafe fn scales(bytes: *const u8) -> __m512i {
+        // SAFETY: as the caller says.
+        unsafe { widened(bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled(total: __m512, sum: __m512i, scales: __m512i, record: *const u8, part: usize) -> __m512 {
+        // SAFETY: the caller has the instructions, and the record is there.
+        unsafe {
+            let scale = _mm512_castsi512_ps(broadcast(record.add(32 + 4 * part)));
+            let scale = _mm512_mul_ps(_mm512_castsi512_ps(scales), scale);
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, total)
+        }
+    }
+}
+
+/// [`Floats`] with a scale per 16, in E4M3 on the side of the weights.
+struct HalfFloats;
+
+impl Dot for HalfFloats {
+    const KIND: Kind = Kind::Nvfp4;
+    const RECORD: usize = FLOAT_RECORD;
+    const WORDS: usize = Floats::WORDS;
+    type Sum = __m512;
+
+    #[inline(always)]
+    unsafe fn table() -> __m512i {
+        // SAFETY: as the caller says.
+        unsafe { Floats::table() }
+    }
+
+    #[inline(always)]
+    unsafe fn unpack(table: __m512i, packed: __m512i, word: usize) -> __m512i {
+        // SAFETY: as the caller says.
+        unsafe { Floats::unpack(table, packed, word) }
+    }
+
+    #[inline(always)]
+    unsafe fn start(record: *const u8, part: usize) -> __m512 {
+        // SAFETY: as the caller says.
+        unsafe { Floats::start(record, part) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sum: __m512, weights: __m512i, activations: __m512i) -> __m512 {
+        // SAFETY: as the caller says.
+        unsafe { Floats::add(sum, weights, activations) }
+    }
+
+    #[inline(always)]
+    unsafe fn scales(bytes: *const u8) -> __m512i {
+        // SAFETY: as the caller says.
+        unsafe { widened(bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled(total: __m512, sum: __m512, scales: __m512i, record: *const u8, _part: usize) -> __m512 {
+        // SAFETY: the caller has the instructions, and the record is there.
+        unsafe {
+            let scale = _mm512_add_epi32(_mm512_set1_epi32(127 << 23), broadcast(record.add(64)));
+            let scale = _mm512_mul_ps(_mm512_castsi512_ps(scales), _mm512_castsi512_ps(scale));
+            _mm512_fmadd_ps(sum, scale, total)
+        }
     }
 }
 
@@ -182,10 +319,9 @@ unsafe fn broadcast(word: *const u8) -> __m512i {
     unsafe { _mm512_set1_epi32(word.cast::<i32>().read_unaligned()) }
 }
 
-/// The bits of the scales of a block's columns in float32. Those of blocks of zeros are raised to where adding an
-/// exponent leaves a number.
+/// The bits of E8M0 scales in float32. Those of blocks of zeros are raised to where adding an exponent leaves a number.
 #[inline(always)]
-unsafe fn scale_bits(scales: *const u8) -> __m512i {
+unsafe fn exponents(scales: *const u8) -> __m512i {
     // SAFETY: the caller has the instructions, and there are 16 scales.
     unsafe {
         let bytes = _mm_max_epu8(_mm_loadu_si128(scales.cast()), _mm_set1_epi8(*ORDINARY.start() as i8));
@@ -193,13 +329,23 @@ unsafe fn scale_bits(scales: *const u8) -> __m512i {
     }
 }
 
-/// A block's sums, scaled and added to those over K.
+/// Sums by [`exponents`] and one more, added to the totals.
 #[inline(always)]
-unsafe fn scaled<D: Dot>(total: __m512, sum: D::Sum, scale: __m512i, record: *const u8) -> __m512 {
-    // SAFETY: the caller has the instructions, and the record is there.
+unsafe fn raised(total: __m512, sum: __m512, scales: __m512i, exponent: *const u8) -> __m512 {
+    // SAFETY: the caller has the instructions, and the exponent is there.
     unsafe {
-        let scale = _mm512_add_epi32(scale, broadcast(record.add(D::CODES)));
-        _mm512_fmadd_ps(D::total(sum), _mm512_castsi512_ps(scale), total)
+        let scale = _mm512_add_epi32(scales, broadcast(exponent));
+        _mm512_fmadd_ps(sum, _mm512_castsi512_ps(scale), total)
+    }
+}
+
+/// The bits of E4M3 scales, numbers and not negative, in float32: seen as float16 they are 2^8 times too small.
+#[inline(always)]
+unsafe fn widened(scales: *const u8) -> __m512i {
+    // SAFETY: the caller has the instructions, and there are 16 scales.
+    unsafe {
+        let halves = _mm256_slli_epi16::<7>(_mm256_cvtepu8_epi16(_mm_loadu_si128(scales.cast())));
+        _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(256.0)))
     }
 }
 
@@ -209,7 +355,7 @@ unsafe fn scaled<D: Dot>(total: __m512, sum: D::Sum, scale: __m512i, record: *co
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bf16")]
 unsafe fn product<D: Dot, const P: usize>(operands: &Operands<'_>, sums: &mut [f32]) {
     let Operands { blocks, panels, picks, .. } = *operands;
-    let each = panel::bytes(blocks);
+    let each = D::KIND.bytes(blocks);
     let row = |pick: u32| operands.rows[pick as usize * operands.stride..].as_ptr();
     if picks.len() <= FEW {
         for p in 0..P {
@@ -249,7 +395,7 @@ unsafe fn product<D: Dot, const P: usize>(operands: &Operands<'_>, sums: &mut [f
         let weights = buffer.0.as_ptr().cast();
         // What is unpacked next: in these panels, or in as many that come after them.
         let next = match first + depth {
-            next if next < blocks => panels.as_ptr().wrapping_add(next / GROUP * GROUP_BYTES),
+            next if next < blocks => panels.as_ptr().wrapping_add(next / GROUP * D::KIND.group_bytes()),
             _ => panels.as_ptr().wrapping_add(P * each),
         };
         for (i, (picks, sums)) in picks.chunks(TILE).zip(sums.chunks_mut(TILE * P * COLUMNS)).enumerate() {
@@ -294,29 +440,32 @@ unsafe fn few<D: Dot, const R: usize>(
         let table = D::table();
         let mut totals = [_mm512_setzero_ps(); R];
         for block in 0..blocks {
-            let group = panel.add(block / GROUP * GROUP_BYTES);
-            let scale = scale_bits(group.add(block % GROUP * COLUMNS));
-            let codes = group.add(SCALES_BYTES + block % GROUP * BLOCK_BYTES);
+            let group = panel.add(block / GROUP * D::KIND.group_bytes());
+            let scales = group.add(block % GROUP * D::PARTS * COLUMNS);
+            let codes = group.add(D::KIND.scales_bytes() + block % GROUP * BLOCK_BYTES);
             let at = block * D::RECORD;
-            // Loops, not `map`: its closure would not have the instructions, and not be inlined.
-            let mut block_sums = [D::start(rows[0].add(at)); R];
-            for r in 1..R {
-                block_sums[r] = D::start(rows[r].add(at));
-            }
-            for quarter in 0..4 {
-                let packed = codes.add(64 * quarter);
-                _mm_prefetch::<_MM_HINT_T0>(packed.wrapping_add(AHEAD).cast());
-                let packed = _mm512_loadu_si512(packed.cast());
-                for word in 0..D::WORDS {
-                    let weights = D::unpack(table, packed, word);
-                    for r in 0..R {
-                        let activations = broadcast(rows[r].add(at + 4 * (quarter * D::WORDS + word)));
-                        block_sums[r] = D::add(block_sums[r], weights, activations);
+            for part in 0..D::PARTS {
+                let scales = D::scales(scales.add(part * COLUMNS));
+                // Loops, not `map`: its closure would not have the instructions, and not be inlined.
+                let mut block_sums = [D::start(rows[0].add(at), part); R];
+                for r in 1..R {
+                    block_sums[r] = D::start(rows[r].add(at), part);
+                }
+                for quarter in part * 4 / D::PARTS..(part + 1) * 4 / D::PARTS {
+                    let packed = codes.add(64 * quarter);
+                    _mm_prefetch::<_MM_HINT_T0>(packed.wrapping_add(AHEAD).cast());
+                    let packed = _mm512_loadu_si512(packed.cast());
+                    for word in 0..D::WORDS {
+                        let weights = D::unpack(table, packed, word);
+                        for r in 0..R {
+                            let activations = broadcast(rows[r].add(at + 4 * (quarter * D::WORDS + word)));
+                            block_sums[r] = D::add(block_sums[r], weights, activations);
+                        }
                     }
                 }
-            }
-            for r in 0..R {
-                totals[r] = scaled::<D>(totals[r], block_sums[r], scale, rows[r].add(at));
+                for r in 0..R {
+                    totals[r] = D::scaled(totals[r], block_sums[r], scales, rows[r].add(at), part);
+                }
             }
         }
         for r in 0..R {
@@ -329,12 +478,13 @@ unsafe fn few<D: Dot, const R: usize>(
 #[repr(C, align(64))]
 struct Unpacked<const P: usize>([MaybeUninit<UnpackedBlock<P>>; DEPTH]);
 
-/// A block of `P` panels: for each word of a row the weights of each panel, as many as there are; then their scales.
+/// A block of `P` panels: for each word of a row the weights of each panel, as many as there are; then the scales of each
+/// part.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 struct UnpackedBlock<const P: usize> {
     weights: [[[u8; 64]; P]; 16],
-    scales: [[u8; 64]; P],
+    scales: [[[u8; 64]; P]; 2],
 }
 
 /// # Safety
@@ -354,10 +504,12 @@ unsafe fn unpack<D: Dot, const P: usize>(
         for p in 0..P {
             for (block, to) in blocks.clone().zip(&mut to.0) {
                 let to = to.as_mut_ptr();
-                let group = panels.add(p * each + block / GROUP * GROUP_BYTES);
-                let scale = scale_bits(group.add(block % GROUP * COLUMNS));
-                _mm512_store_si512((&raw mut (*to).scales[p]).cast(), scale);
-                let codes = group.add(SCALES_BYTES + block % GROUP * BLOCK_BYTES);
+                let group = panels.add(p * each + block / GROUP * D::KIND.group_bytes());
+                for part in 0..D::PARTS {
+                    let scales = D::scales(group.add((block % GROUP * D::PARTS + part) * COLUMNS));
+                    _mm512_store_si512((&raw mut (*to).scales[part][p]).cast(), scales);
+                }
+                let codes = group.add(D::KIND.scales_bytes() + block % GROUP * BLOCK_BYTES);
                 for quarter in 0..4 {
                     let packed = _mm512_loadu_si512(codes.add(64 * quarter).cast());
                     for word in 0..D::WORDS {
@@ -407,32 +559,37 @@ unsafe fn tile<D: Dot, const R: usize, const P: usize>(job: &Job<P>, rows: [*con
             if let Some(next) = next {
                 for p in 0..P {
                     for line in 0..5 {
-                        let place = next.wrapping_add(p * each + block * (GROUP_BYTES / GROUP) + line * 64);
+                        let place =
+                            next.wrapping_add(p * each + block * (D::KIND.group_bytes() / GROUP) + line * 64);
                         _mm_prefetch::<_MM_HINT_T1>(place.cast());
                     }
                 }
             }
             let block = blocks.add(block);
-            let mut block_sums = [[D::start(rows[0].add(at)); P]; R];
-            for r in 1..R {
-                block_sums[r] = [D::start(rows[r].add(at)); P];
-            }
-            for word in 0..4 * D::WORDS {
-                let mut weights = [_mm512_setzero_si512(); P];
-                for p in 0..P {
-                    weights[p] = _mm512_load_si512((&raw const (*block).weights[word][p]).cast());
+            for part in 0..D::PARTS {
+                let mut block_sums = [[D::start(rows[0].add(at), part); P]; R];
+                for r in 1..R {
+                    block_sums[r] = [D::start(rows[r].add(at), part); P];
                 }
-                for r in 0..R {
-                    let activations = broadcast(rows[r].add(at + 4 * word));
+                let words = 4 * D::WORDS / D::PARTS;
+                for word in part * words..(part + 1) * words {
+                    let mut weights = [_mm512_setzero_si512(); P];
                     for p in 0..P {
-                        block_sums[r][p] = D::add(block_sums[r][p], weights[p], activations);
+                        weights[p] = _mm512_load_si512((&raw const (*block).weights[word][p]).cast());
+                    }
+                    for r in 0..R {
+                        let activations = broadcast(rows[r].add(at + 4 * word));
+                        for p in 0..P {
+                            block_sums[r][p] = D::add(block_sums[r][p], weights[p], activations);
+                        }
                     }
                 }
-            }
-            for r in 0..R {
-                for p in 0..P {
-                    let scale = _mm512_load_si512((&raw const (*block).scales[p]).cast());
-                    totals[r][p] = scaled::<D>(totals[r][p], block_sums[r][p], scale, rows[r].add(at));
+                for r in 0..R {
+                    for p in 0..P {
+                        let scales = _mm512_load_si512((&raw const (*block).scales[part][p]).cast());
+                        totals[r][p] =
+                            D::scaled(totals[r][p], block_sums[r][p], scales, rows[r].add(at), part);
+                    }
                 }
             }
         }

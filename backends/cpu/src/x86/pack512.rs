@@ -3,48 +3,61 @@
 use std::arch::x86_64::*;
 
 use mxhal_core::Format;
+use mxhal_core::format::e4m3;
 
-use crate::packed::{self, FLOAT_RECORD, INTEGER_RECORD, OFFSET};
-use crate::panel::{self, BLOCK, BLOCK_BYTES, COLUMNS, Column, GROUP, GROUP_BYTES, ORDINARY, SCALES_BYTES};
+use crate::packed::{self, FLOAT_RECORD, HALVES_RECORD, INTEGER_RECORD, OFFSET};
+use crate::panel::{self, BLOCK, BLOCK_BYTES, COLUMNS, Column, GROUP, Kind, ORDINARY, ORDINARY_E4M3};
 
 /// See [`panel::pack`].
-pub(super) fn pack_panel(columns: &[Column<'_>], panel: &mut [u8]) {
-    let blocks = columns.first().map_or(0, |column| column.scales.len());
+pub(super) fn pack_panel(kind: Kind, columns: &[Column<'_>], panel: &mut [u8]) {
+    let blocks = columns.first().map_or(0, |column| column.scales.len() / kind.parts());
     let whole = columns.len() == COLUMNS
         && blocks.is_multiple_of(GROUP)
-        && panel.len() == panel::bytes(blocks)
-        && columns.iter().all(|c| c.scales.len() == blocks && c.codes.len() == blocks * BLOCK / 2);
+        && panel.len() == kind.bytes(blocks)
+        && columns
+            .iter()
+            .all(|c| c.scales.len() == blocks * kind.parts() && c.codes.len() == blocks * BLOCK / 2);
     if !whole {
-        return panel::pack(columns, panel);
+        return panel::pack(kind, columns, panel);
     }
     // SAFETY: columns and panel have so many groups, and the table that holds this function is made only where the
     // instructions are.
-    unsafe { transpose(columns, blocks / GROUP, panel.as_mut_ptr()) }
+    unsafe {
+        match kind {
+            Kind::Mxfp4 => transpose::<1>(kind, columns, blocks / GROUP, panel.as_mut_ptr()),
+            Kind::Nvfp4 => transpose::<2>(kind, columns, blocks / GROUP, panel.as_mut_ptr()),
+        }
+    }
 }
 
 /// # Safety
 ///
-/// There are 16 columns, columns and panel have so many groups, and this machine has the instructions.
+/// There are 16 columns, columns and panel have so many groups of `P` scales a block, and this machine has the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-unsafe fn transpose(columns: &[Column<'_>], groups: usize, panel: *mut u8) {
+unsafe fn transpose<const P: usize>(kind: Kind, columns: &[Column<'_>], groups: usize, panel: *mut u8) {
     // SAFETY: as the caller says.
     unsafe {
         for group in 0..groups {
-            let to = panel.add(group * GROUP_BYTES);
+            let to = panel.add(group * kind.group_bytes());
             let mut words = [_mm512_setzero_si512(); COLUMNS];
-            let mut scales = [0i32; COLUMNS];
+            let mut scales = [[0i32; COLUMNS]; P];
             for c in 0..COLUMNS {
                 words[c] = _mm512_loadu_si512(columns[c].codes.as_ptr().add(64 * group).cast());
-                scales[c] = columns[c].scales.as_ptr().add(GROUP * group).cast::<i32>().read_unaligned();
+                let from = columns[c].scales.as_ptr().add(P * GROUP * group).cast::<i32>();
+                for (four, scales) in scales.iter_mut().enumerate() {
+                    scales[c] = from.add(four).read_unaligned();
+                }
             }
             let words = transposed(words);
-            // Byte 16 · b + c of the scales is byte b of column c's four.
+            // Byte 16 · b + c of 64 is byte b of column c's four.
             let order: [u8; 64] = std::array::from_fn(|i| (i % 16 * 4 + i / 16) as u8);
             let order = _mm512_loadu_si512(order.as_ptr().cast());
-            let scales = _mm512_permutexvar_epi8(order, _mm512_loadu_si512(scales.as_ptr().cast()));
-            _mm512_storeu_si512(to.cast(), scales);
+            for (four, scales) in scales.iter().enumerate() {
+                let scales = _mm512_permutexvar_epi8(order, _mm512_loadu_si512(scales.as_ptr().cast()));
+                _mm512_storeu_si512(to.add(64 * four).cast(), scales);
+            }
             for (i, word) in words.into_iter().enumerate() {
-                _mm512_storeu_si512(to.add(SCALES_BYTES + 64 * i).cast(), word);
+                _mm512_storeu_si512(to.add(kind.scales_bytes() + 64 * i).cast(), word);
             }
         }
     }
@@ -84,11 +97,13 @@ fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
 pub(super) fn pack(format: Format, data: &[u8], scales: &[u8], out: &mut [u8]) -> bool {
     let record = match format {
         Format::Mxint8 | Format::Mxfp4 => INTEGER_RECORD,
+        Format::Nvfp4 => HALVES_RECORD,
         _ => FLOAT_RECORD,
     };
     let blocks = match format {
         Format::Mxfp8G128 => data.len() / BLOCK,
         Format::Bf16 => data.len() / (2 * BLOCK),
+        Format::Nvfp4 => scales.len() / 2,
         _ => scales.len(),
     };
     assert!(out.len() >= blocks * record && data.len() == format.row_bytes(blocks * BLOCK));
@@ -99,6 +114,7 @@ pub(super) fn pack(format: Format, data: &[u8], scales: &[u8], out: &mut [u8]) -
         match format {
             Format::Mxint8 => integers(data, scales, 7, out, |data| _mm256_loadu_si256(data.cast())),
             Format::Mxfp4 => integers(data, scales, 2, out, |data| doubled(data)),
+            Format::Nvfp4 => halves(data, scales, out),
             Format::Bf16 => {
                 floats(data, 64, blocks, |_| 127, out, |data| (_mm512_loadu_si512(data.cast()), true))
             }
@@ -171,10 +187,9 @@ unsafe fn integers(
     codes: impl Fn(*const u8) -> __m256i,
 ) -> bool {
     let each = data.len() / scales.len().max(1);
-    let order: [u8; BLOCK] = std::array::from_fn(|i| (i / 8 * 8 + packed::INTEGER_ORDER[i % 8]) as u8);
     // SAFETY: as the caller says.
     unsafe {
-        let order = _mm256_loadu_si256(order.as_ptr().cast());
+        let order = integer_order();
         let ones = _mm256_set1_epi8(1);
         let mut all = true;
         for (block, scale) in scales.iter().enumerate() {
@@ -185,13 +200,51 @@ unsafe fn integers(
             _mm256_storeu_si256(record.cast(), _mm256_permutexvar_epi8(order, codes));
             let sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), ones, codes);
             let half = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-            let quarter = _mm_add_epi32(half, _mm_shuffle_epi32::<0x4e>(half));
-            let sum = _mm_cvtsi128_si32(_mm_add_epi32(quarter, _mm_shuffle_epi32::<0xb1>(quarter)));
+            let sum = sum_of_four(half);
             record.add(32).cast::<i32>().write_unaligned((scale - 127 - shift) << 23);
             record.add(36).cast::<i32>().write_unaligned(-OFFSET * sum);
         }
         all
     }
+}
+
+/// # Safety
+///
+/// `data` has 16 bytes for each two of `scales`, `out` a record, and this machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")]
+unsafe fn halves(data: &[u8], scales: &[u8], out: &mut [u8]) -> bool {
+    // SAFETY: as the caller says.
+    unsafe {
+        let order = integer_order();
+        let ones = _mm256_set1_epi8(1);
+        for (block, scales) in scales.as_chunks::<2>().0.iter().enumerate() {
+            let codes = doubled(data.as_ptr().add(block * BLOCK / 2));
+            let record = out.as_mut_ptr().add(block * HALVES_RECORD);
+            _mm256_storeu_si256(record.cast(), _mm256_permutexvar_epi8(order, codes));
+            let sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), ones, codes);
+            let halves = [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)];
+            for (half, (sums, scale)) in halves.into_iter().zip(scales).enumerate() {
+                let scale = e4m3::decode(*scale) / 4.0;
+                record.add(32 + 4 * half).cast::<f32>().write_unaligned(scale);
+                record.add(40 + 4 * half).cast::<i32>().write_unaligned(-OFFSET * sum_of_four(sums));
+            }
+        }
+    }
+    scales.iter().all(|scale| ORDINARY_E4M3.contains(scale))
+}
+
+/// The order of a record's integers.
+#[target_feature(enable = "avx512f")]
+fn integer_order() -> __m256i {
+    let order: [u8; BLOCK] = std::array::from_fn(|i| (i / 8 * 8 + packed::INTEGER_ORDER[i % 8]) as u8);
+    // SAFETY: as many bytes as a register.
+    unsafe { _mm256_loadu_si256(order.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn sum_of_four(words: __m128i) -> i32 {
+    let two = _mm_add_epi32(words, _mm_shuffle_epi32::<0x4e>(words));
+    _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0xb1>(two)))
 }
 
 /// # Safety

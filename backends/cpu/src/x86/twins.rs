@@ -1,12 +1,12 @@
 //! Each kernel against its portable twin, on random input, for every instruction set that this machine has.
 
-use mxhal_core::format::{bf16, e2m1};
+use mxhal_core::format::{bf16, e2m1, e4m3};
 use mxhal_core::{Format, Quantization, ScaleRule};
 
 use crate::isa::Isa;
 use crate::kernel::{Gate, Kernels, Operands, PanelKernels, RowKernels};
 use crate::packed::{self, FLOAT_ORDER, INTEGER_ORDER, Numbers};
-use crate::panel::{self, BLOCK, COLUMNS, Column};
+use crate::panel::{self, BLOCK, COLUMNS, Column, Kind};
 
 /// Numbers from a seed (xorshift), which is printed, so that a failing test can be repeated with `MXHAL_SEED`.
 struct Random(u64);
@@ -59,13 +59,16 @@ fn panels_are_packed_alike() {
     let mut random = Random::new();
     for kernels in all() {
         for (columns, blocks) in [(16, 4), (16, 12), (16, 7), (16, 1), (3, 8), (1, 5)] {
-            let data: Vec<_> =
-                (0..columns).map(|_| (random.bytes(blocks * 16), random.bytes(blocks))).collect();
-            let views: Vec<_> = data.iter().map(|(codes, scales)| Column { codes, scales }).collect();
-            let (mut got, mut expected) = (vec![1; panel::bytes(blocks)], vec![2; panel::bytes(blocks)]);
-            (kernels.pack_panel)(&views, &mut got);
-            panel::pack(&views, &mut expected);
-            assert_eq!(got, expected, "{:?}", kernels.isa);
+            for kind in [Kind::Mxfp4, Kind::Nvfp4] {
+                let data: Vec<_> = (0..columns)
+                    .map(|_| (random.bytes(blocks * 16), random.bytes(blocks * kind.parts())))
+                    .collect();
+                let views: Vec<_> = data.iter().map(|(codes, scales)| Column { codes, scales }).collect();
+                let (mut got, mut expected) = (vec![1; kind.bytes(blocks)], vec![2; kind.bytes(blocks)]);
+                (kernels.pack_panel)(kind, &views, &mut got);
+                panel::pack(kind, &views, &mut expected);
+                assert_eq!(got, expected, "{:?} {kind:?}", kernels.isa);
+            }
         }
     }
 }
@@ -73,7 +76,8 @@ fn panels_are_packed_alike() {
 #[test]
 fn rows_are_packed_alike_and_the_same_ones_are_ordinary() {
     let mut random = Random::new();
-    let formats = [Format::Mxint8, Format::Mxfp4, Format::Bf16, Format::Mxfp8, Format::Mxfp8G128];
+    let formats =
+        [Format::Mxint8, Format::Mxfp4, Format::Bf16, Format::Mxfp8, Format::Mxfp8G128, Format::Nvfp4];
     for (kernels, panels) in with_panels() {
         let mut ordinary = [0; 2];
         for turn in 0..600 {
@@ -82,7 +86,8 @@ fn rows_are_packed_alike_and_the_same_ones_are_ordinary() {
             let mut data = random.bytes(format.row_bytes(k));
             let mut scales = random.bytes(format.row_scales(k));
             if random.below(2) == 0 {
-                scales.iter_mut().for_each(|scale| *scale = 70 + *scale % 120);
+                let most = if format == Format::Nvfp4 { 57 } else { 120 };
+                scales.iter_mut().for_each(|scale| *scale = 70 + *scale % most);
             }
             if random.below(4) > 0 {
                 // Mostly numbers, mostly of the usual size.
@@ -97,7 +102,8 @@ fn rows_are_packed_alike_and_the_same_ones_are_ordinary() {
                 let each = data.len() / blocks;
                 data[..each].fill(0);
             }
-            let numbers = Numbers::of(format).unwrap();
+            let kind = if format == Format::Nvfp4 { Kind::Nvfp4 } else { Kind::Mxfp4 };
+            let numbers = Numbers::of(format, kind).unwrap();
             let (mut got, mut expected) = (vec![7; numbers.stride(k)], vec![7; numbers.stride(k)]);
             let got_ordinary = (panels.pack)(format, &data, &scales, &mut got);
             let is_ordinary = packed::pack(format, &data, &scales, &mut expected);
@@ -112,22 +118,39 @@ fn rows_are_packed_alike_and_the_same_ones_are_ordinary() {
 }
 
 /// What a kernel multiplies: records and a panel, in plain Rust. The sum of magnitudes comes with it.
-fn product(numbers: Numbers, record: &[u8], panel: &[u8], column: usize, blocks: usize) -> (f64, f64) {
+fn product(
+    (numbers, kind): (Numbers, Kind),
+    record: &[u8],
+    panel: &[u8],
+    column: usize,
+    blocks: usize,
+) -> (f64, f64) {
     let (mut sum, mut magnitude) = (0.0, 0.0);
     for block in 0..blocks {
         let record = &record[block * numbers.record()..][..numbers.record()];
-        let (scales, codes) = panel::block_of(panel, block);
+        let (scales, codes) = kind.block(panel, block);
         let word = |at: usize| i32::from_ne_bytes(record[at..at + 4].try_into().unwrap());
-        let exponent = word(if numbers == Numbers::Integers { 32 } else { 64 });
-        let scale = 2f64.powi(i32::from(scales[column]) - 127 + (exponent >> 23));
         for element in 0..BLOCK {
+            let half = element / 16;
+            let of_row = match numbers {
+                Numbers::Integers => 2f64.powi(word(32) >> 23),
+                Numbers::Floats => 2f64.powi(word(64) >> 23),
+                Numbers::Halves => f64::from(f32::from_bits(word(32 + 4 * half).cast_unsigned())),
+            };
+            let of_column = match kind {
+                Kind::Mxfp4 => 2f64.powi(i32::from(scales[column]) - 127),
+                Kind::Nvfp4 => f64::from(e4m3::decode(scales[half * COLUMNS + column])),
+            };
+            let scale = of_row * of_column;
             let byte = codes[element / 8 * 64 + 4 * column + element % 8 / 2];
             let (low, high) = e2m1::unpack(byte);
             let weight = f64::from(e2m1::decode(if element % 2 == 0 { low } else { high }));
             let place =
                 |order: &[usize; 8]| element / 8 * 8 + order.iter().position(|i| *i == element % 8).unwrap();
             let product = match numbers {
-                Numbers::Integers => 2.0 * weight * f64::from(record[place(&INTEGER_ORDER)].cast_signed()),
+                Numbers::Integers | Numbers::Halves => {
+                    2.0 * weight * f64::from(record[place(&INTEGER_ORDER)].cast_signed())
+                }
                 Numbers::Floats => {
                     let at = 2 * place(&FLOAT_ORDER);
                     weight * f64::from(bf16::to_f32(u16::from_ne_bytes([record[at], record[at + 1]])))
@@ -144,18 +167,31 @@ fn product(numbers: Numbers, record: &[u8], panel: &[u8], column: usize, blocks:
 fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
     let mut random = Random::new();
     for (kernels, panels) in with_panels() {
-        for turn in 0..60 {
-            let format = [Format::Mxint8, Format::Mxfp4, Format::Bf16, Format::Mxfp8][turn % 4];
-            let numbers = Numbers::of(format).unwrap();
+        for turn in 0..105 {
+            let (format, kind) = [
+                (Format::Mxint8, Kind::Mxfp4),
+                (Format::Mxfp4, Kind::Mxfp4),
+                (Format::Bf16, Kind::Mxfp4),
+                (Format::Mxfp8, Kind::Mxfp4),
+                (Format::Nvfp4, Kind::Nvfp4),
+                (Format::Bf16, Kind::Nvfp4),
+                (Format::Mxfp8G128, Kind::Nvfp4),
+            ][turn % 7];
+            let numbers = Numbers::of(format, kind).unwrap();
             let (count, blocks, rows) = (1 + random.below(2), 1 + random.below(40), 1 + random.below(30));
+            let blocks = if format == Format::Mxfp8G128 { blocks.next_multiple_of(4) } else { blocks };
             let k = blocks * BLOCK;
-            let weights = random.bytes(count * panel::bytes(blocks));
+            let weights = random.bytes(count * kind.bytes(blocks));
             let weights: Vec<u8> = weights
-                .chunks(panel::bytes(blocks))
+                .chunks(kind.bytes(blocks))
                 .flat_map(|panel| {
                     let mut panel = panel.to_vec();
-                    for group in panel.chunks_mut(panel::GROUP_BYTES) {
-                        group[..64].iter_mut().for_each(|scale| *scale = 120 + *scale % 16);
+                    for group in panel.chunks_mut(kind.group_bytes()) {
+                        let scales = group[..kind.scales_bytes()].iter_mut();
+                        match kind {
+                            Kind::Mxfp4 => scales.for_each(|scale| *scale = 120 + *scale % 16),
+                            Kind::Nvfp4 => scales.for_each(|scale| *scale %= 0x7f),
+                        }
                     }
                     panel
                 })
@@ -174,7 +210,8 @@ fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
             }
             let multiply = |picks: &[u32]| {
                 let mut sums = vec![f32::NAN; picks.len() * count * COLUMNS];
-                let operands = Operands { numbers, blocks, panels: &weights, rows: &records, stride, picks };
+                let operands =
+                    Operands { numbers, kind, blocks, panels: &weights, rows: &records, stride, picks };
                 (panels.multiply)(&operands, &mut sums);
                 sums
             };
@@ -184,8 +221,9 @@ fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
                 assert_eq!(multiply(&[*pick]), sums, "{:?}: alone", kernels.isa);
                 let record = &records[*pick as usize * stride..];
                 for (column, sum) in sums.iter().enumerate() {
-                    let panel = &weights[column / COLUMNS * panel::bytes(blocks)..];
-                    let (exact, magnitude) = product(numbers, record, panel, column % COLUMNS, blocks);
+                    let panel = &weights[column / COLUMNS * kind.bytes(blocks)..];
+                    let (exact, magnitude) =
+                        product((numbers, kind), record, panel, column % COLUMNS, blocks);
                     let bound = k as f64 * 2f64.powi(-24) * magnitude;
                     assert!(
                         (f64::from(*sum) - exact).abs() <= bound,
