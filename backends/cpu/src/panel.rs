@@ -152,7 +152,7 @@ pub(crate) fn pack(kind: Kind, columns: &[Column<'_>], panel: &mut [u8]) {
     }
     // The scales of blocks that the last group lacks.
     let blocks = columns.first().map_or(0, |column| column.scales.len() / parts);
-    if blocks % GROUP > 0 {
+    if !blocks.is_multiple_of(GROUP) {
         let group = &mut panel[blocks / GROUP * kind.group_bytes()..];
         group[blocks % GROUP * parts * COLUMNS..kind.scales_bytes()].fill(0);
     }
