@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use mxhal_cuda_emulation::{Checks, Kernels, Shape, compile};
+use mxhal_cuda_emulation::{Checks, Error, Kernels, Shape, compile};
 use mxhal_kernels_cuda::Launch;
 use mxhal_kernels_cuda::parameters::{Address, Parameters};
 
@@ -32,7 +32,7 @@ pub(crate) fn kernels(checks: Checks) -> &'static Kernels {
 
 /// A device with its memory: buffers between red zones, poisoned where nothing was copied to them.
 pub(crate) struct Device {
-    pub(crate) checks: Checks,
+    kernels: &'static Kernels,
     pub(crate) seed: u64,
     buffers: HashMap<Address, Vec<u128>>,
 }
@@ -42,14 +42,19 @@ const RED: u128 = 0xa5a5_a5a5_a5a5_a5a5_a5a5_a5a5_a5a5_a5a5;
 
 impl Device {
     pub(crate) fn new(checks: Checks, seed: u64) -> Self {
-        Self { checks, seed, buffers: HashMap::new() }
+        Self::on(kernels(checks), seed)
+    }
+
+    /// With other kernels than those of the sources.
+    pub(crate) fn on(kernels: &'static Kernels, seed: u64) -> Self {
+        Self { kernels, seed, buffers: HashMap::new() }
     }
 
     /// A buffer of so many bytes, each 0xa5.
     pub(crate) fn alloc(&mut self, bytes: usize) -> Address {
         let mut buffer = vec![RED; bytes.div_ceil(16) + 2 * RED_ZONE];
         let address = buffer[RED_ZONE..].as_mut_ptr();
-        kernels(self.checks).announce(address.cast(), bytes);
+        self.kernels.announce(address.cast(), bytes);
         let address = address as Address;
         self.buffers.insert(address, buffer);
         address
@@ -78,18 +83,21 @@ impl Device {
     }
 
     /// Runs to the end. Panics with the fault's words.
-    pub(crate) fn launch<P: Parameters>(&self, launch: &Launch, mut parameters: P) {
+    pub(crate) fn launch<P: Parameters>(&self, launch: &Launch, parameters: P) {
+        self.try_launch(launch, parameters).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    pub(crate) fn try_launch<P: Parameters>(&self, launch: &Launch, mut parameters: P) -> Result<(), Error> {
         assert_eq!(launch.kernel.parameter_bytes, size_of::<P>(), "{}", launch.kernel.name);
         if launch.is_empty() {
-            return;
+            return Ok(());
         }
         let shape = Shape::new(launch.grid, launch.block())
             .with_shared_bytes(launch.shared_bytes)
             .with_seed(self.seed);
         let arguments = [(&raw mut parameters).cast()];
         // SAFETY: the table says that the kernel takes this struct; its addresses are of buffers of this device.
-        let result = unsafe { kernels(self.checks).launch(launch.kernel.name, &arguments, &shape) };
-        result.unwrap_or_else(|error| panic!("{error}"));
+        unsafe { self.kernels.launch(launch.kernel.name, &arguments, &shape)? };
         for buffer in self.buffers.values() {
             let (before, after) = (&buffer[..RED_ZONE], &buffer[buffer.len() - RED_ZONE..]);
             assert!(
@@ -98,13 +106,14 @@ impl Device {
                 launch.kernel.name
             );
         }
+        Ok(())
     }
 }
 
 impl Drop for Device {
     fn drop(&mut self) {
         for address in self.buffers.keys() {
-            kernels(self.checks).withdraw(*address as *const u8);
+            self.kernels.withdraw(*address as *const u8);
         }
     }
 }

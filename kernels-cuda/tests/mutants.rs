@@ -1,0 +1,237 @@
+//! Emulated: what is wrong with a product in tensor memory is found.
+//!
+//! Each mutant is `tensor_memory.cu` with one thing changed. It must end with the fault that names it, or store other
+//! bits than the kernel does.
+
+mod emulated;
+
+use std::path::{Path, PathBuf};
+
+use emulated::{Device, Random};
+use mxhal_cuda_emulation::{Checks, Kernels, compile};
+use mxhal_kernels_cuda::format::{F32, MXFP4, MXFP8, MXFP8_G128};
+use mxhal_kernels_cuda::parameters::ProductParameters;
+use mxhal_kernels_cuda::{Kernel, Launch, Product};
+
+/// What finds a mutant.
+enum Found {
+    /// A fault with one of these words, whichever thread runs first.
+    Fault(&'static [&'static str]),
+    /// Other bits.
+    Bits,
+}
+use Found::{Bits, Fault};
+
+/// What is changed, from what to what.
+const MUTANTS: &[(&str, &str, &str, Found)] = &[
+    ("nothing", "// A tile of scales", "// A tile of scales", Bits),
+    (
+        "a stage is filled while it is multiplied",
+        "if (i >= count) wait_at(&shared.emptied[i % count], (i / count - 1) % 2);",
+        "",
+        Fault(&["which an asynchronous operation may still read", "wait at the mbarrier"]),
+    ),
+    (
+        "a stage is multiplied before it is filled",
+        "wait_at(&shared.filled[i % count], i / count % 2);",
+        "",
+        Fault(&["which nobody wrote", "was not waited for", "nothing waits for it"]),
+    ),
+    (
+        "the parity of a stage never changes",
+        "wait_at(&shared.filled[i % count], i / count % 2);",
+        "wait_at(&shared.filled[i % count], 0);",
+        Fault(&["was not waited for", "nothing waits for it", "wait at the mbarrier"]),
+    ),
+    (
+        "sums are read before they are there",
+        "wait_at(&shared.done, 0);",
+        "",
+        Fault(&["whose operation was not waited for", "which nobody wrote", "which is not allocated"]),
+    ),
+    (
+        "copies are not shown to the tensor core",
+        "fence_for_asynchronous_reads();",
+        "",
+        Fault(&["without a fence of the asynchronous proxy"]),
+    ),
+    (
+        "a stage is said to be there a copy too early",
+        "copy_async_wait<lag>();",
+        "copy_async_wait<lag + 1>();",
+        Fault(&["whose asynchronous copy was not waited for"]),
+    ),
+    (
+        "products are not fenced",
+        "i / count % 2);\n    fence_tensor_after();",
+        "i / count % 2);",
+        Fault(&["no tcgen05.fence::after_thread_sync"]),
+    ),
+    (
+        "scales overwrite those of the stage before",
+        "i % count * Shared::stage_columns",
+        "0",
+        Fault(&["tcgen05.cp writes column"]),
+    ),
+    (
+        "the first product adds to what was there",
+        "i + step != 0)",
+        "true)",
+        Fault(&["of tensor memory, which nobody wrote"]),
+    ),
+    (
+        "sums begin anew with each stage",
+        "i + step != 0)",
+        "step != 0)",
+        Fault(&["tcgen05.mma writes column"]),
+    ),
+    (
+        "rows beyond the tile are multiplied",
+        "instruction_columns(source.rows)",
+        "instruction_columns(rows)",
+        Fault(&["tcgen05.mma reads offset"]),
+    ),
+    (
+        "a warp reads another's lanes",
+        "sums + row + (warp * 32 << 16)",
+        "sums + row",
+        Fault(&[
+            "this warp has lanes 32 to 63",
+            "this warp has lanes 64 to 95",
+            "this warp has lanes 96 to 127",
+        ]),
+    ),
+    (
+        "tensor memory is kept",
+        "free_tensor_columns<Shared::columns>(sums);",
+        "",
+        Fault(&["64 columns of tensor memory not freed"]),
+    ),
+    (
+        "weights are not swizzled",
+        "swizzled<tensor_row_bytes>(column, chunk)",
+        "(column * 128 + chunk * 16)",
+        Bits,
+    ),
+    (
+        "activations are not swizzled",
+        "swizzled<tensor_row_bytes>(row, chunk)",
+        "(row * 128 + chunk * 16)",
+        Bits,
+    ),
+    ("scales lie in order of rows", "place = row % 32 * 4 + row / 32", "place = row", Bits),
+    ("every step has the first scale", "byte = step * step_scales % 4", "byte = 0", Bits),
+    ("a scale per 128 is one per 32", "has_one_scale ? depth / 128 % 4 : byte", "byte", Bits),
+    ("K does not go on", "a + 2 * step", "a", Bits),
+    ("one row too many is stored", "if (row + i < tile.rows", "if (row + i <= tile.rows", Bits),
+    ("rows of another group are taken", "p.a + (source.tile.row + row)", "p.a + row", Bits),
+    (
+        "the weights of the first group are everybody's",
+        "uint64_t(source.tile.group) * p.n",
+        "uint64_t(0)",
+        Bits,
+    ),
+];
+
+const MUTATED: &str = "product_tensor_w4a8_32";
+
+/// One library with a kernel `mutant_I` for each of the table.
+fn mutants() -> &'static Kernels {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = std::fs::read_to_string(here.join("kernels/tensor_memory.cu")).unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
+    std::fs::create_dir_all(&folder).unwrap();
+    // Headers stay outside of the mutant's namespace, and of the kernels one is kept.
+    let (headers, rest) = source.split_at(source.rfind("#include").unwrap());
+    let (last_header, rest) = rest.split_once('\n').unwrap();
+    let (body, kernels) = rest.split_at(rest.find("extern \"C\"").unwrap());
+    let kernel = kernels.split("extern \"C\"").find(|kernel| kernel.contains(MUTATED)).unwrap();
+    let sources: Vec<PathBuf> = MUTANTS
+        .iter()
+        .enumerate()
+        .map(|(i, (name, from, to, _))| {
+            assert_eq!(body.matches(from).count(), 1, "{name}: the source has `{from}` otherwise than once");
+            let body = body.replace(from, to);
+            let kernel = kernel.replace(MUTATED, &format!("mutant_{i}"));
+            let path = folder.join(format!("mutant_{i}.cu"));
+            let text =
+                format!("{headers}{last_header}\nnamespace mutant{i} {{\n{body}\nextern \"C\"{kernel}\n}}\n");
+            std::fs::write(&path, text).unwrap();
+            path
+        })
+        .collect();
+    let includes = ["kernels", "ptx"].map(|name| here.join(name));
+    let library = compile(&sources, &includes, Checks::On, &folder).unwrap_or_else(|error| panic!("{error}"));
+    Box::leak(Box::new(Kernels::open(&library).unwrap_or_else(|error| panic!("{error}"))))
+}
+
+/// What a mutant stores of a product of three groups, one of them empty, over more stages than there is room for.
+fn run(
+    kernels: &'static Kernels,
+    mutant: usize,
+    a_format: u32,
+    k: usize,
+    seed: u64,
+) -> Result<Vec<u32>, String> {
+    let mut random = Random(11);
+    let (m, n, groups) = (20, 130, 3);
+    let block = if a_format == MXFP8 { 32 } else { 128 };
+    let mut bytes = |count: usize, modulus: u64, least: u64| -> Vec<u8> {
+        (0..count).map(|_| (random.next() % modulus + least) as u8).collect()
+    };
+    // No NaN among codes and scales.
+    let (a, a_scales) = (bytes(m * k, 0x7f, 0), bytes(m * k / block, 9, 124));
+    let (w, w_scales) =
+        (bytes(groups * n * k / 2, 256, 0), bytes(groups * n * (k / 32).next_multiple_of(4), 9, 124));
+    let mut device = Device::on(kernels, seed);
+    let parameters = ProductParameters {
+        a: device.copy(&a),
+        a_scales: device.copy(&a_scales),
+        w: device.copy(&w),
+        w_scales: device.copy(&w_scales),
+        counts: device.copy(&[5, 0, 12]),
+        y: device.alloc(m * n * 4),
+        a_stride: k as u64,
+        a_scales_stride: (k / block) as u64,
+        w_stride: (k / 2) as u64,
+        w_scales_stride: (k / 32).next_multiple_of(4) as u64,
+        m: m as u32,
+        n: n as u32,
+        k: k as u32,
+        groups: groups as u32,
+        a_format,
+        w_format: MXFP4,
+        output: F32,
+        ..Default::default()
+    };
+    let launch = Product::TensorW4A8(32).launch(&parameters);
+    let kernel = Kernel { name: format!("mutant_{mutant}").leak(), ..*launch.kernel };
+    let launch = Launch { kernel: Box::leak(Box::new(kernel)), ..launch };
+    device.try_launch(&launch, parameters).map_err(|error| error.to_string())?;
+    Ok(device.read(parameters.y, m * n))
+}
+
+#[test]
+fn every_mutant_of_a_product_in_tensor_memory_is_found() {
+    let kernels = mutants();
+    // Scales that cannot be copied as words, and scales per 128 that can.
+    let cases = [(MXFP8, 1216), (MXFP8_G128, 1536)];
+    let right = cases.map(|(a_format, k)| run(kernels, 0, a_format, k, 0).unwrap());
+    let mut missed = Vec::new();
+    for (i, (name, _, _, found)) in MUTANTS.iter().enumerate() {
+        for seed in [0, 1, 2] {
+            let got = cases.map(|(a_format, k)| run(kernels, i, a_format, k, seed));
+            let is_found = match found {
+                Fault(words) => got.iter().all(|got| {
+                    got.as_ref().is_err_and(|fault| words.iter().any(|words| fault.contains(words)))
+                }),
+                Bits => got.iter().zip(&right).any(|(got, right)| got.as_ref().is_ok_and(|got| got != right)),
+            };
+            // The first is no mutant.
+            if is_found == (i == 0) {
+                missed.push(format!("{name}, seed {seed}: {:?}", got.map(|got| got.err())));
+            }
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
