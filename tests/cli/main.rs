@@ -5,6 +5,7 @@
 #[path = "../cargo_build/mod.rs"]
 mod cargo_build;
 
+mod ascend;
 mod backends;
 mod conform;
 mod conversions;

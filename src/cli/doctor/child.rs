@@ -10,10 +10,13 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mxhal::core::Backend;
+use mxhal_ffi::host::{LogLevel, LogSink};
 use mxhal_ffi::loader::{self, Policy, WritablePolicy};
 use mxhal_ffi::{HostOptions, Plugin};
 use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
@@ -55,6 +58,12 @@ enum Step {
         device: u32,
         info: Result<Info, String>,
     },
+    /// The plugin told the log something.
+    Said {
+        /// Whether it is a warning, or graver.
+        warns: bool,
+        words: String,
+    },
     ShuttingDown,
     Done,
 }
@@ -84,17 +93,14 @@ pub(super) fn worker() -> ExitCode {
 }
 
 fn serve() -> io::Result<()> {
-    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut line = String::new();
     BufReader::new(socket.try_clone()?).read_line(&mut line)?;
     let order: Order = serde_json::from_str(&line)?;
-    let mut say = |step: Step| -> io::Result<()> {
-        let mut line = serde_json::to_vec(&step)?;
-        line.push(b'\n');
-        socket.write_all(&line)
-    };
+    let socket = Arc::new(Mutex::new(socket));
+    let say = |step: Step| tell(&socket, &step);
     say(Step::Loading)?;
-    let options = HostOptions { options: order.options, ..HostOptions::default() };
+    let options = HostOptions { options: order.options, log: Some(log(&socket)) };
     let plugin = match &order.library {
         None => mxhal_ffi::embedded::<mxhal_cpu::Cpu>(&options),
         Some(library) => {
@@ -107,13 +113,36 @@ fn serve() -> io::Result<()> {
         Err(error) => return say(Step::Refused { why: error.to_string() }),
     };
     say(Step::Opened { minor_used: plugin.abi().minor_used })?;
-    devices(&plugin, &mut say)?;
+    devices(&plugin, &say)?;
     say(Step::ShuttingDown)?;
     drop(plugin);
     say(Step::Done)
 }
 
-fn devices(plugin: &Plugin, say: &mut impl FnMut(Step) -> io::Result<()>) -> io::Result<()> {
+/// Sends a step as a line. Threads of the plugin's may be sending too.
+fn tell(socket: &Mutex<UnixStream>, step: &Step) -> io::Result<()> {
+    let mut line = serde_json::to_vec(step)?;
+    line.push(b'\n');
+    socket.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)
+}
+
+/// Where the plugin's messages go: as steps, those that a developer wants to know among them.
+fn log(socket: &Arc<Mutex<UnixStream>>) -> LogSink {
+    let (socket, said) = (Arc::clone(socket), AtomicUsize::new(0));
+    Arc::new(move |level, target, message| {
+        if level > LogLevel::Debug || said.fetch_add(1, Ordering::Relaxed) >= MOST_SAID {
+            return;
+        }
+        let words = if target.is_empty() { message.to_owned() } else { format!("{target}: {message}") };
+        // A parent that does not listen any more needs to know nothing.
+        let _ = tell(&socket, &Step::Said { warns: level <= LogLevel::Warn, words });
+    })
+}
+
+/// More messages than a person reads.
+const MOST_SAID: usize = 200;
+
+fn devices(plugin: &Plugin, say: &impl Fn(Step) -> io::Result<()>) -> io::Result<()> {
     say(Step::Counting)?;
     let count = plugin.device_count();
     let devices = count.as_ref().map_or(0, |count| *count);
@@ -307,6 +336,10 @@ impl Story {
             }
             Step::Device { device, info: Err(why) } => {
                 subject.error(Layer::Devices, format!("device {device} cannot be used: {why}"), DRIVER);
+            }
+            Step::Said { warns, words } => {
+                let severity = if warns { Severity::Warning } else { Severity::Ok };
+                subject.add(Layer::Log, severity, words, None);
             }
             Step::ShuttingDown => self.doing = "shut down",
             Step::Done => {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use mxhal::config::BackendConfig;
 use mxhal_cann::Search;
 use mxhal_ffi::{inspect, layout, sys};
 use serde::Serialize;
@@ -69,12 +70,11 @@ fn value(file: &str, key: &str, separator: char) -> Option<String> {
 }
 
 /// The drivers of the vendors for whom there are backends: which library is there, or where it was looked for. Absence
-/// is a warning if one of the backends, which are given by name, would need it.
-pub(super) fn drivers(backends: &[String]) -> Subject {
+/// is a warning if one of the backends would need it.
+pub(super) fn drivers(backends: &[BackendConfig]) -> Subject {
     let mut subject = Subject::new("drivers".to_owned());
-    let severity = |backend: &str| {
-        if backends.iter().any(|name| name == backend) { Severity::Warning } else { Severity::Note }
-    };
+    let named = |name: &str| backends.iter().find(|backend| backend.name == name);
+    let severity = |name: &str| if named(name).is_some() { Severity::Warning } else { Severity::Note };
     match inspect::find_library("libcuda.so.1") {
         Ok(path) => {
             let version = value("/proc/driver/nvidia/version", "NVRM version", ':');
@@ -88,7 +88,9 @@ pub(super) fn drivers(backends: &[String]) -> Subject {
             Some("for the backend `cuda`, install NVIDIA's driver; in a container, start it with the GPUs (--gpus all)"),
         ),
     }
-    let candidates = Search::from_environment(None).runtime_candidates();
+    let options = named("ascend").map_or(&[][..], |backend| &backend.options);
+    let cann_path = options.iter().find(|(key, _)| key == "cann_path").map(|(_, path)| Path::new(path));
+    let candidates = Search::from_environment(cann_path).runtime_candidates();
     match candidates.iter().find(|path| path.is_file()) {
         Some(path) => {
             let device = if Path::new("/dev/davinci_manager").exists() { "is there" } else { "is absent" };

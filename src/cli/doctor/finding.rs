@@ -51,6 +51,8 @@ pub(super) enum Layer {
     Run,
     /// The devices that it then has.
     Devices,
+    /// What it told the host's log meanwhile.
+    Log,
 }
 
 impl Layer {
@@ -64,6 +66,7 @@ impl Layer {
             Self::Identity => "identity",
             Self::Run => "run",
             Self::Devices => "devices",
+            Self::Log => "log",
         }
     }
 }

@@ -114,7 +114,6 @@ impl Doctor {
         let (config, about) = configuration(selection)?;
         let backends = devices::wanted(&config, selection)?;
         let mut subjects = vec![about];
-        let names: Vec<String> = backends.iter().map(|backend| backend.name.clone()).collect();
         for backend in &backends {
             let name = format!("backend {}", backend.name);
             match library_path(&config, backend) {
@@ -129,7 +128,7 @@ impl Doctor {
                 }
             }
         }
-        subjects.push(environment::drivers(&names));
+        subjects.push(environment::drivers(&backends));
         Ok(subjects)
     }
 
