@@ -2,8 +2,8 @@
 //!
 //! There is a table for each instruction set. That of the portable one is plain Rust, which the compiler vectorises for
 //! the target's least instruction set; it multiplies values that were decoded to float32, whatever their format. The
-//! others take MXFP4 and NVFP4 weights as they lie in their panels, with activations packed for it, and leave to the
-//! portable one what is in neither, and what is out of the ordinary.
+//! others take MXFP4, NVFP4 and FP8 weights as they lie in their panels, with activations packed for it, and leave to
+//! the portable one what is in none, and what is out of the ordinary.
 
 use std::array;
 
@@ -104,11 +104,14 @@ impl Gate {
     }
 }
 
+/// Packs a row: as what, format, elements, scales, records.
+pub(crate) type PackRow = fn(Numbers, Format, &[u8], &[u8], &mut [u8]) -> bool;
+
 /// The kernels for products of packed rows with panels of weights.
 #[derive(Clone, Copy)]
 pub(crate) struct PanelKernels {
-    /// Packs a row: format, elements, scales, records. See [`packed::pack`](crate::packed::pack).
-    pub(crate) pack: fn(Format, &[u8], &[u8], &mut [u8]) -> bool,
+    /// Packs a row. See [`packed::pack`](crate::packed::pack).
+    pub(crate) pack: PackRow,
     /// Multiplies rows with one or two panels: `sums[i][c] = Σ rows[picks[i]] · column c`, row by row.
     ///
     /// The order of each sum depends on `blocks` alone.

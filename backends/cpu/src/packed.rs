@@ -5,7 +5,7 @@
 //! | numbers | record |
 //! | --- | --- |
 //! | integers: MXINT8, MXFP4 doubled | 32 int8 codes, the exponent, −12 times the sum of the codes |
-//! | floats: BF16, MXFP8 | 32 BF16 codes, the exponent |
+//! | floats: BF16, MXFP8; beside NVFP4 and FP8 weights MXINT8 and MXFP4 too | 32 BF16 codes, the exponent |
 //! | halves: NVFP4 doubled | 32 int8 codes, a scale for each 16, −12 times the sum of each 16 codes |
 //!
 //! The exponent, shifted to where float32 has it, is added to the bits of a weight's scale. It holds the activation's
@@ -39,7 +39,7 @@ pub(crate) const HALVES_RECORD: usize = 48;
 pub(crate) const OFFSET: i32 = 12;
 
 /// The magnitudes of BF16 that kernels take: products with weights neither underflow nor, scaled, overflow.
-pub(crate) const ORDINARY_BF16: std::ops::RangeInclusive<u16> = (127 - 118) << 7..=(127 + 50) << 7;
+pub(crate) const ORDINARY_BF16: std::ops::RangeInclusive<u16> = (127 - 110) << 7..=(127 + 50) << 7;
 
 /// What a row is multiplied as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,9 @@ impl Numbers {
     pub(crate) const fn of(format: Format, panels: Kind) -> Option<Self> {
         match (format, panels) {
             (Format::Mxint8 | Format::Mxfp4, Kind::Mxfp4) => Some(Self::Integers),
-            (Format::Bf16 | Format::Mxfp8 | Format::Mxfp8G128, _) => Some(Self::Floats),
+            (Format::Bf16 | Format::Mxfp8 | Format::Mxfp8G128 | Format::Mxint8 | Format::Mxfp4, _) => {
+                Some(Self::Floats)
+            }
             (Format::Nvfp4, Kind::Nvfp4) => Some(Self::Halves),
             _ => None,
         }
@@ -79,12 +81,21 @@ impl Numbers {
     }
 }
 
-/// Packs a row of a format that [`Numbers::of`] knows; `out` has a record for each of its blocks, and perhaps padding.
+/// Packs a row of a format as [`Numbers::of`] says; `out` has a record for each of its blocks, and perhaps padding.
 ///
 /// False where the row is out of the ordinary and kernels may not take it: it holds a NaN or an infinity, or scales or
 /// magnitudes that the arithmetic of kernels has no room for. What is in `out` is of no use then.
-pub(crate) fn pack(format: Format, data: &[u8], scales: &[u8], out: &mut [u8]) -> bool {
+pub(crate) fn pack(numbers: Numbers, format: Format, data: &[u8], scales: &[u8], out: &mut [u8]) -> bool {
+    let as_floats = numbers == Numbers::Floats;
+    let widened = |codes: [i8; BLOCK]| codes.map(|code| bf16::from_f32(f32::from(code)));
     match format {
+        Format::Mxint8 if as_floats => {
+            let scales = scales.iter().copied();
+            floats(data.as_chunks::<32>().0, scales, 6, out, |data| widened(data.map(u8::cast_signed)))
+        }
+        Format::Mxfp4 if as_floats => {
+            floats(data.as_chunks::<16>().0, scales.iter().copied(), 1, out, |data| widened(doubled(data)))
+        }
         Format::Mxint8 => {
             integers(data.as_chunks::<32>().0, scales, 7, out, |data| data.map(u8::cast_signed))
         }
@@ -92,14 +103,14 @@ pub(crate) fn pack(format: Format, data: &[u8], scales: &[u8], out: &mut [u8]) -
         Format::Nvfp4 => halves(data, scales, out),
         Format::Bf16 => {
             let blocks = data.as_chunks::<64>().0;
-            floats(blocks, std::iter::repeat(127), out, |data| {
+            floats(blocks, std::iter::repeat(127), 0, out, |data| {
                 std::array::from_fn(|i| u16::from_ne_bytes([data[2 * i], data[2 * i + 1]]))
             })
         }
         _ => {
             let each = format.blocks().map_or(1, |blocks| blocks.columns / BLOCK);
             let scales = scales.iter().flat_map(|scale| std::iter::repeat_n(*scale, each));
-            floats(data.as_chunks::<32>().0, scales, out, |data| {
+            floats(data.as_chunks::<32>().0, scales, 0, out, |data| {
                 data.map(|code| bf16::from_f32(e4m3::decode(code)))
             })
         }
@@ -168,6 +179,7 @@ fn halves(data: &[u8], scales: &[u8], out: &mut [u8]) -> bool {
 fn floats<const N: usize>(
     blocks: &[[u8; N]],
     scales: impl Iterator<Item = u8>,
+    shift: i32,
     out: &mut [u8],
     decode: impl Fn(&[u8; N]) -> [u16; BLOCK],
 ) -> bool {
@@ -181,7 +193,7 @@ fn floats<const N: usize>(
         for (i, half) in out[..64].as_chunks_mut::<2>().0.iter_mut().enumerate() {
             *half = codes[i / 8 * 8 + FLOAT_ORDER[i % 8]].to_ne_bytes();
         }
-        let exponent = (i32::from(scale.unwrap_or(127)) - 127) << 23;
+        let exponent = (i32::from(scale.unwrap_or(127)) - 127 - shift) << 23;
         out[64..].copy_from_slice(&exponent.to_ne_bytes());
     }
     ordinary

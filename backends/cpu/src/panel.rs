@@ -1,4 +1,4 @@
-//! MXFP4 and NVFP4 weights as they lie in memory: panels of 16 columns, which every instruction set reads.
+//! MXFP4, NVFP4 and FP8 weights as they lie in memory: panels of 16 columns, which every instruction set reads.
 //!
 //! A panel holds [`COLUMNS`] columns of the output (rows of the matrix) over all of K, in groups of four blocks of 32:
 //!
@@ -15,6 +15,10 @@
 //! In NVFP4, with a scale per 16, a group begins with 128 bytes of scales: byte 16·(2·b + h) + c is that of half h of
 //! block b. That is 4.5 bits a weight. The factors lie elsewhere.
 //!
+//! In FP8 tiles a group is 16 blocks: 64 bytes of scales, byte 16·t + c that of columns 128·t .. 128·t + 128 along K, and
+//! 16 blocks of 512 bytes. Of each 8 codes e of column c, the 4 bytes at 4·c are e0, e1, e4, e5, and those 64 further
+//! on e2, e3, e6, e7: so the halves of words are the same elements as those of the nibbles of MXFP4.
+//!
 //! Making it is a transposition of 32-bit words, and so is undoing it.
 
 use mxhal_core::Format;
@@ -26,17 +30,12 @@ pub(crate) const COLUMNS: usize = 16;
 /// Elements along K that are multiplied together: a block of MXFP4, two of NVFP4.
 pub(crate) const BLOCK: usize = 32;
 
-/// Blocks of a group.
-pub(crate) const GROUP: usize = 4;
-
-/// Bytes of the codes of a block.
-pub(crate) const BLOCK_BYTES: usize = COLUMNS * BLOCK / 2;
-
 /// What panels hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Mxfp4,
     Nvfp4,
+    Fp8Tile128,
 }
 
 impl Kind {
@@ -45,43 +44,78 @@ impl Kind {
         match format {
             Format::Mxfp4 => Some(Self::Mxfp4),
             Format::Nvfp4 if k.is_multiple_of(BLOCK) => Some(Self::Nvfp4),
+            Format::Fp8Tile128 if k.is_multiple_of(BLOCK) => Some(Self::Fp8Tile128),
             _ => None,
         }
     }
 
-    /// Scales of a block of one column.
+    /// Parts of a block that have a scale of their own.
     pub(crate) const fn parts(self) -> usize {
         match self {
-            Self::Mxfp4 => 1,
+            Self::Mxfp4 | Self::Fp8Tile128 => 1,
             Self::Nvfp4 => 2,
+        }
+    }
+
+    /// Blocks of a group.
+    pub(crate) const fn group(self) -> usize {
+        match self {
+            Self::Mxfp4 | Self::Nvfp4 => 4,
+            Self::Fp8Tile128 => 16,
+        }
+    }
+
+    /// Scales of a group and column.
+    const fn scales(self) -> usize {
+        match self {
+            Self::Mxfp4 | Self::Fp8Tile128 => 4,
+            Self::Nvfp4 => 8,
         }
     }
 
     /// Bytes of the scales of a group.
     pub(crate) const fn scales_bytes(self) -> usize {
-        GROUP * COLUMNS * self.parts()
+        self.scales() * COLUMNS
+    }
+
+    /// Bytes of the codes of a block.
+    pub(crate) const fn block_bytes(self) -> usize {
+        match self {
+            Self::Mxfp4 | Self::Nvfp4 => COLUMNS * BLOCK / 2,
+            Self::Fp8Tile128 => COLUMNS * BLOCK,
+        }
     }
 
     /// Bytes of a whole group.
     pub(crate) const fn group_bytes(self) -> usize {
-        self.scales_bytes() + GROUP * BLOCK_BYTES
+        self.scales_bytes() + self.group() * self.block_bytes()
     }
 
     /// Bytes of a panel of so many blocks: a multiple of 64.
     pub(crate) const fn bytes(self, blocks: usize) -> usize {
-        let rest = blocks % GROUP;
-        let last = if rest == 0 { 0 } else { self.scales_bytes() + rest * BLOCK_BYTES };
-        (blocks / GROUP).saturating_mul(self.group_bytes()).saturating_add(last)
+        let rest = blocks % self.group();
+        let last = if rest == 0 { 0 } else { self.scales_bytes() + rest * self.block_bytes() };
+        (blocks / self.group()).saturating_mul(self.group_bytes()).saturating_add(last)
     }
 
-    /// The scales of a block, column by column (first those of its first half), and its codes.
+    /// Where the group of a block begins, and in it the scales of the block's first part and the block's codes.
+    pub(crate) const fn places(self, block: usize) -> [usize; 3] {
+        let in_group = block % self.group();
+        let scales = in_group * self.scales() / self.group() * COLUMNS;
+        let codes = self.scales_bytes() + in_group * self.block_bytes();
+        [block / self.group() * self.group_bytes(), scales, codes]
+    }
+
+    /// The scales of a block, column by column (first those of its first part), and its codes.
     pub(crate) fn block(self, panel: &[u8], block: usize) -> (&[u8], &[u8]) {
-        let group = &panel[block / GROUP * self.group_bytes()..];
-        let scales = COLUMNS * self.parts();
-        (
-            &group[block % GROUP * scales..][..scales],
-            &group[self.scales_bytes() + block % GROUP * BLOCK_BYTES..][..BLOCK_BYTES],
-        )
+        let [group, scales, codes] = self.places(block);
+        let group = &panel[group..];
+        (&group[scales..][..COLUMNS * self.parts()], &group[codes..][..self.block_bytes()])
+    }
+
+    /// Where the scale of index `scale` of column 0 lies.
+    const fn scale_at(self, scale: usize) -> usize {
+        scale / self.scales() * self.group_bytes() + scale % self.scales() * COLUMNS
     }
 }
 
@@ -106,25 +140,31 @@ pub(crate) fn is_ordinary_factor(factor: f32) -> bool {
     factor == 0.0 || (1.0 / bound..=bound).contains(&factor.abs())
 }
 
-/// Whether kernels may take all blocks of a panel: in MXFP4 each has a scale in [`ORDINARY`], or codes that are all zero
-/// and a scale not above it; in NVFP4 each has scales in [`ORDINARY_E4M3`].
+/// Whether kernels may take all blocks of a panel: in MXFP4 and FP8 each has a scale in [`ORDINARY`], or codes that are
+/// all zero and a scale not above it, and no code is NaN; in NVFP4 each has scales in [`ORDINARY_E4M3`].
 pub(crate) fn is_ordinary(kind: Kind, panel: &[u8], blocks: usize) -> bool {
     (0..blocks).all(|block| {
         let (scales, codes) = kind.block(panel, block);
         match kind {
             Kind::Nvfp4 => scales.iter().all(|scale| ORDINARY_E4M3.contains(scale)),
-            Kind::Mxfp4 => scales.iter().enumerate().all(|(column, scale)| {
-                let is_zero = || {
-                    let words = codes.as_chunks::<4>().0.iter().skip(column).step_by(COLUMNS);
-                    words.fold(0, |all, word| all | u32::from_ne_bytes(*word)) & 0x7777_7777 == 0
-                };
-                ORDINARY.contains(scale) || (scale < ORDINARY.start() && is_zero())
-            }),
+            Kind::Mxfp4 | Kind::Fp8Tile128 => {
+                let magnitudes = if kind == Kind::Mxfp4 { 0x7777_7777 } else { 0x7f7f_7f7f };
+                let are_numbers =
+                    kind == Kind::Mxfp4 || codes.iter().fold(true, |all, code| all & (code & 0x7f != 0x7f));
+                are_numbers
+                    && scales.iter().enumerate().all(|(column, scale)| {
+                        let is_zero = || {
+                            let words = codes.as_chunks::<4>().0.iter().skip(column).step_by(COLUMNS);
+                            words.fold(0, |all, word| all | u32::from_ne_bytes(*word)) & magnitudes == 0
+                        };
+                        ORDINARY.contains(scale) || (scale < ORDINARY.start() && is_zero())
+                    })
+            }
         }
     })
 }
 
-/// One column of a matrix: its codes, two a byte, and its scales.
+/// One column of a matrix: its codes, and its scales along K.
 #[derive(Clone, Copy)]
 pub(crate) struct Column<'a> {
     pub(crate) codes: &'a [u8],
@@ -133,63 +173,87 @@ pub(crate) struct Column<'a> {
 
 /// Writes a panel of at most [`COLUMNS`] columns of equal length.
 pub(crate) fn pack(kind: Kind, columns: &[Column<'_>], panel: &mut [u8]) {
-    let parts = kind.parts();
-    if columns.len() < COLUMNS {
-        panel.fill(0);
-    }
+    panel.fill(0);
     for (c, column) in columns.iter().enumerate() {
-        let blocks = column.codes.as_chunks::<{ BLOCK / 2 }>().0.iter().zip(column.scales.chunks(parts));
-        for (block, (codes, scales)) in blocks.enumerate() {
-            let group = &mut panel[block / GROUP * kind.group_bytes()..];
-            for (part, scale) in scales.iter().enumerate() {
-                group[(block % GROUP * parts + part) * COLUMNS + c] = *scale;
-            }
-            let out = &mut group[kind.scales_bytes() + block % GROUP * BLOCK_BYTES..][..BLOCK_BYTES];
-            for (word, out) in codes.as_chunks::<4>().0.iter().zip(out.as_chunks_mut::<64>().0) {
-                out[4 * c..][..4].copy_from_slice(word);
+        for (i, scale) in column.scales.iter().enumerate() {
+            panel[kind.scale_at(i) + c] = *scale;
+        }
+        for (block, codes) in column.codes.chunks_exact(kind.block_bytes() / COLUMNS).enumerate() {
+            let [group, _, to] = kind.places(block);
+            let to = panel[group + to..].as_chunks_mut::<64>().0.iter_mut().map(|to| &mut to[4 * c..][..4]);
+            match kind {
+                Kind::Mxfp4 | Kind::Nvfp4 => {
+                    for (word, to) in codes.as_chunks::<4>().0.iter().zip(to) {
+                        to.copy_from_slice(word);
+                    }
+                }
+                Kind::Fp8Tile128 => {
+                    for ([e0, e1, e2, e3, e4, e5, e6, e7], (i, to)) in eights(codes).zip(to.enumerate()) {
+                        to.copy_from_slice(&if i % 2 == 0 { [e0, e1, e4, e5] } else { [e2, e3, e6, e7] });
+                    }
+                }
             }
         }
     }
-    // The scales of blocks that the last group lacks.
-    let blocks = columns.first().map_or(0, |column| column.scales.len() / parts);
-    if !blocks.is_multiple_of(GROUP) {
-        let group = &mut panel[blocks / GROUP * kind.group_bytes()..];
-        group[blocks % GROUP * parts * COLUMNS..kind.scales_bytes()].fill(0);
-    }
+}
+
+/// Each eight codes, twice.
+fn eights(codes: &[u8]) -> impl Iterator<Item = [u8; 8]> {
+    codes.as_chunks().0.iter().flat_map(|eight| [*eight; 2])
 }
 
 /// The codes and scales of one column again, as they were given to [`pack`].
 pub(crate) fn unpack(kind: Kind, panel: &[u8], column: usize, codes: &mut [u8], scales: &mut [u8]) {
-    let blocks = codes.as_chunks_mut::<{ BLOCK / 2 }>().0.iter_mut().zip(scales.chunks_mut(kind.parts()));
-    for (block, (codes, scales)) in blocks.enumerate() {
-        let (packed_scales, packed) = kind.block(panel, block);
-        for (scale, of_columns) in scales.iter_mut().zip(packed_scales.chunks(COLUMNS)) {
-            *scale = of_columns[column];
+    for (i, scale) in scales.iter_mut().enumerate() {
+        *scale = panel[kind.scale_at(i) + column];
+    }
+    for (block, codes) in codes.chunks_exact_mut(kind.block_bytes() / COLUMNS).enumerate() {
+        unpack_block(kind, kind.block(panel, block).1, column, codes);
+    }
+}
+
+/// The codes of one column of a block.
+fn unpack_block(kind: Kind, packed: &[u8], column: usize, codes: &mut [u8]) {
+    let mut words = packed.as_chunks::<64>().0.iter().map(|packed| {
+        let word = &packed[4 * column..][..4];
+        [word[0], word[1], word[2], word[3]]
+    });
+    match kind {
+        Kind::Mxfp4 | Kind::Nvfp4 => {
+            codes.as_chunks_mut().0.iter_mut().zip(words).for_each(|(codes, word)| *codes = word);
         }
-        for (word, packed) in codes.as_chunks_mut::<4>().0.iter_mut().zip(packed.as_chunks::<64>().0) {
-            word.copy_from_slice(&packed[4 * column..][..4]);
+        Kind::Fp8Tile128 => {
+            for codes in codes.as_chunks_mut().0 {
+                if let (Some([e0, e1, e4, e5]), Some([e2, e3, e6, e7])) = (words.next(), words.next()) {
+                    *codes = [e0, e1, e2, e3, e4, e5, e6, e7];
+                }
+            }
         }
     }
 }
 
 /// The values of one column; `out` has as many places as the panel has elements along K. The factor is NVFP4's.
 pub(crate) fn decode(kind: Kind, panel: &[u8], column: usize, factor: f32, out: &mut [f32]) {
+    let mut codes = [0; BLOCK];
+    let codes = &mut codes[..kind.block_bytes() / COLUMNS];
     for (block, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
         let (scales, packed) = kind.block(panel, block);
-        let halves = out.as_chunks_mut::<{ BLOCK / 2 }>().0.iter_mut().zip(packed.chunks(BLOCK_BYTES / 2));
-        for (half, (out, packed)) in halves.enumerate() {
+        unpack_block(kind, packed, column, codes);
+        let parts = kind.parts();
+        let parts = out.chunks_mut(BLOCK / parts).zip(codes.chunks(codes.len() / parts));
+        for ((out, codes), scale) in parts.zip(scales.iter().skip(column).step_by(COLUMNS)) {
+            if kind == Kind::Fp8Tile128 {
+                let scale = e8m0::decode(*scale);
+                out.iter_mut().zip(codes).for_each(|(out, code)| *out = e4m3::decode(*code) * scale);
+                continue;
+            }
             let table = match kind {
-                Kind::Mxfp4 => e2m1::VALUES.map(|value| value * e8m0::decode(scales[column])),
-                Kind::Nvfp4 => {
-                    let scale = e4m3::decode(scales[half * COLUMNS + column]);
-                    e2m1::VALUES.map(|value| value * scale * factor)
-                }
+                Kind::Nvfp4 => e2m1::VALUES.map(|value| value * e4m3::decode(*scale) * factor),
+                _ => e2m1::VALUES.map(|value| value * e8m0::decode(*scale)),
             };
-            for (values, packed) in out.as_chunks_mut::<8>().0.iter_mut().zip(packed.as_chunks::<64>().0) {
-                for (byte, pair) in packed[4 * column..][..4].iter().zip(values.as_chunks_mut::<2>().0) {
-                    let (low, high) = e2m1::unpack(*byte);
-                    *pair = [table[usize::from(low)], table[usize::from(high)]];
-                }
+            for (pair, code) in out.as_chunks_mut::<2>().0.iter_mut().zip(codes) {
+                let (low, high) = e2m1::unpack(*code);
+                *pair = [table[usize::from(low)], table[usize::from(high)]];
             }
         }
     }
@@ -198,18 +262,25 @@ pub(crate) fn decode(kind: Kind, panel: &[u8], column: usize, factor: f32, out: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mxhal_core::format::dequantize_row;
+    use mxhal_core::format::{dequantize_row, tile};
 
-    fn column(kind: Kind, seed: usize, blocks: usize) -> (Vec<u8>, Vec<u8>) {
+    const KINDS: [(Kind, Format, f32); 3] = [
+        (Kind::Mxfp4, Format::Mxfp4, 1.0),
+        (Kind::Nvfp4, Format::Nvfp4, 0.3),
+        (Kind::Fp8Tile128, Format::Fp8Tile128, 1.0),
+    ];
+
+    fn column(format: Format, seed: usize, blocks: usize) -> (Vec<u8>, Vec<u8>) {
         let byte = |i: usize| ((i * 7919 + seed * 104_729) >> 3) as u8;
-        ((0..blocks * 16).map(byte).collect(), (0..blocks * kind.parts()).map(|i| byte(i + 5)).collect())
+        let k = blocks * BLOCK;
+        ((0..format.row_bytes(k)).map(byte).collect(), (5..5 + format.row_scales(k)).map(byte).collect())
     }
 
     #[test]
     fn a_panel_leads_back_and_has_the_values_of_its_columns() {
-        for (kind, format, factor) in [(Kind::Mxfp4, Format::Mxfp4, 1.0), (Kind::Nvfp4, Format::Nvfp4, 0.3)] {
-            for (blocks, columns) in [(1, 16), (3, 5), (4, 16), (9, 1), (9, 16)] {
-                let all: Vec<_> = (0..columns).map(|seed| column(kind, seed, blocks)).collect();
+        for (kind, format, factor) in KINDS {
+            for (blocks, columns) in [(1, 16), (3, 5), (4, 16), (9, 1), (9, 16), (21, 16), (32, 3)] {
+                let all: Vec<_> = (0..columns).map(|seed| column(format, seed, blocks)).collect();
                 let views: Vec<_> = all.iter().map(|(codes, scales)| Column { codes, scales }).collect();
                 let mut panel = vec![0xa5; kind.bytes(blocks)];
                 pack(kind, &views, &mut panel);
@@ -219,7 +290,10 @@ mod tests {
                     assert_eq!((&codes_back, &scales_back), (codes, scales));
                     let (mut values, mut expected) = (vec![0.0; blocks * 32], vec![0.0; blocks * 32]);
                     decode(kind, &panel, c, factor, &mut values);
-                    dequantize_row(format, codes, scales, factor, &mut expected);
+                    match format {
+                        Format::Fp8Tile128 => tile::dequantize_row(codes, scales, &mut expected),
+                        _ => dequantize_row(format, codes, scales, factor, &mut expected),
+                    }
                     let bits = |values: &[f32]| {
                         values.iter().map(|v| if v.is_nan() { 1 } else { v.to_bits() }).collect::<Vec<_>>()
                     };
@@ -252,6 +326,21 @@ mod tests {
     }
 
     #[test]
+    fn a_nan_among_fp8_codes_is_seen() {
+        let mut codes = vec![0x21; 64];
+        let ordinary = |codes: &[u8]| {
+            let mut panel = vec![0; Kind::Fp8Tile128.bytes(2)];
+            pack(Kind::Fp8Tile128, &[Column { codes, scales: &[127] }], &mut panel);
+            is_ordinary(Kind::Fp8Tile128, &panel, 2)
+        };
+        assert!(ordinary(&codes));
+        for nan in [0x7f, 0xff] {
+            codes[63] = nan;
+            assert!(!ordinary(&codes));
+        }
+    }
+
+    #[test]
     fn a_scale_of_nvfp4_out_of_the_ordinary_is_seen() {
         let mut panel = vec![0; Kind::Nvfp4.bytes(2)];
         let codes = vec![0x21; 32];
@@ -270,9 +359,12 @@ mod tests {
     #[test]
     fn real_shapes_take_less_than_a_hundredth_more_than_a_checkpoint() {
         for (n, k) in [(4096, 4096), (2048, 4096), (4096, 2048), (7168, 3072), (5760, 2880), (2880, 2880)] {
-            for (kind, bytes) in [(Kind::Mxfp4, 17), (Kind::Nvfp4, 18)] {
+            for (kind, format, _) in KINDS {
                 let panels = count(n) * kind.bytes(k / BLOCK);
-                assert!(panels as f64 <= 1.01 * (n * k / 32 * bytes) as f64, "{n}x{k} {kind:?}");
+                // A row of tiles has its scales once.
+                let scales = if kind == Kind::Fp8Tile128 { 0 } else { format.row_scales(k) };
+                let bytes = n * (format.row_bytes(k) + scales);
+                assert!(panels as f64 <= 1.01 * bytes as f64, "{n}x{k} {kind:?}");
             }
         }
     }

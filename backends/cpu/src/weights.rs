@@ -1,5 +1,5 @@
-//! Weights as they lie in memory: MXFP4 and NVFP4 in panels, see [`panel`]; of other formats (and of NVFP4 where K is not
-//! a multiple of 32) the canonical bytes, stacked to `[groups, n, k]`.
+//! Weights as they lie in memory: MXFP4, NVFP4 and FP8 tiles in panels, see [`panel`]; of other formats (and of those two
+//! where K is not a multiple of 32) the canonical bytes, stacked to `[groups, n, k]`.
 
 use std::any::Any;
 use std::iter;
@@ -174,11 +174,13 @@ impl CpuWeights {
         let mut data = zeroed(self.layout.data_bytes())?;
         let mut scales = zeroed(self.layout.scales_bytes())?;
         let (row_bytes, row_scales) = (format.row_bytes(k), format.row_scales(k));
-        let groups = data.chunks_mut(n * row_bytes).zip(scales.chunks_mut(n * row_scales));
+        let scale_rows = scale_rows(format);
+        let groups =
+            data.chunks_mut(n * row_bytes).zip(scales.chunks_mut(n.div_ceil(scale_rows) * row_scales));
         for (group, (data, scales)) in groups.enumerate() {
             let Matrix::Panels(panels) = self.matrix(group) else { continue };
-            let columns = data.chunks_mut(row_bytes).zip(scales.chunks_mut(row_scales));
-            for (column, (codes, scales)) in columns.enumerate() {
+            for (column, codes) in data.chunks_mut(row_bytes).enumerate() {
+                let scales = &mut scales[column / scale_rows * row_scales..][..row_scales];
                 panel::unpack(panels.kind, panels.panel(column / COLUMNS), column % COLUMNS, codes, scales);
             }
         }
@@ -192,7 +194,7 @@ impl CpuWeights {
 
 /// The matrix of one group.
 pub(crate) enum Matrix<'a> {
-    /// MXFP4 or NVFP4.
+    /// Of 4 or 8 bits a weight.
     Panels(Panels<'a>),
     /// Another format.
     Rows(Input<'a>),
@@ -282,7 +284,7 @@ fn stack_panels(
         let mut columns = [Column { codes: &[], scales: &[] }; COLUMNS];
         let taken = n.min(first + COLUMNS) - first;
         for (row, column) in (first..).zip(&mut columns[..taken]) {
-            *column = stacked_row(stack, row, format.row_bytes(k), format.row_scales(k));
+            *column = stacked_row(stack, row, format, k);
         }
         let mut place = places[task].lock().unwrap_or_else(PoisonError::into_inner);
         let (panel, ordinary) = &mut *place;
@@ -296,18 +298,24 @@ fn stack_panels(
 }
 
 /// A row of matrices that are stacked; there is one.
-fn stacked_row<'a>(stack: &[HostTensor<'a>], row: usize, row_bytes: usize, row_scales: usize) -> Column<'a> {
+fn stacked_row<'a>(stack: &[HostTensor<'a>], row: usize, format: Format, k: usize) -> Column<'a> {
+    let (row_bytes, row_scales) = (format.row_bytes(k), format.row_scales(k));
     let mut row = row;
     for part in stack {
         if row < part.layout().rows() {
             return Column {
                 codes: &part.data()[row * row_bytes..][..row_bytes],
-                scales: &part.scales()[row * row_scales..][..row_scales],
+                scales: &part.scales()[row / scale_rows(format) * row_scales..][..row_scales],
             };
         }
         row -= part.layout().rows();
     }
     unreachable!("`WeightsDesc::check_parts` has counted the rows")
+}
+
+/// Rows that have their scales in common.
+fn scale_rows(format: Format) -> usize {
+    format.blocks().map_or(1, |blocks| blocks.rows)
 }
 
 /// Refuses what no operator takes: asks the one that takes the most.

@@ -78,6 +78,7 @@ impl Memory<'_> {
             });
         }
         if let Some((packed, kernels)) = self.packed.as_mut().zip(shared.kernels.panels.as_ref()) {
+            let numbers = packed.numbers;
             let [mut records, mut flags] = packed.outputs();
             shared.pool.rows(
                 rows,
@@ -85,7 +86,7 @@ impl Memory<'_> {
                 [&mut records, &mut flags],
                 scratch,
                 |_, row, [mut records, mut flag]| {
-                    pack(kernels, &input.row(row), &mut records, &mut flag);
+                    pack(numbers, kernels, &input.row(row), &mut records, &mut flag);
                 },
             );
         }
@@ -105,6 +106,7 @@ impl Memory<'_> {
         let made =
             self.quantized.as_mut().expect("rows are made where they do not come in the scheme's format");
         if let Some((packed, kernels)) = self.packed.as_mut().zip(shared.kernels.panels.as_ref()) {
+            let numbers = packed.numbers;
             let [mut records, mut flags] = packed.outputs();
             let outputs = [&mut made.output(), &mut records, &mut flags];
             shared.pool.rows(
@@ -114,7 +116,7 @@ impl Memory<'_> {
                 scratch,
                 |values, row, [mut y, mut records, mut flag]| {
                     make(values, row, &mut y);
-                    pack(kernels, &y.written(), &mut records, &mut flag);
+                    pack(numbers, kernels, &y.written(), &mut records, &mut flag);
                 },
             );
         } else {
@@ -126,8 +128,14 @@ impl Memory<'_> {
     }
 }
 
-fn pack(kernels: &PanelKernels, row: &Row<'_>, records: &mut RowMut<'_>, flag: &mut RowMut<'_>) {
-    let ordinary = (kernels.pack)(row.format(), row.data(), row.scales(), records.data_mut())
+fn pack(
+    numbers: Numbers,
+    kernels: &PanelKernels,
+    row: &Row<'_>,
+    records: &mut RowMut<'_>,
+    flag: &mut RowMut<'_>,
+) {
+    let ordinary = (kernels.pack)(numbers, row.format(), row.data(), row.scales(), records.data_mut())
         && is_ordinary_factor(row.factor());
     flag.data_mut()[0] = ordinary.into();
 }

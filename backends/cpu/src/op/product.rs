@@ -173,7 +173,7 @@ impl Task<'_> {
             for (row, sums) in self.rows.clone().zip(scratch.chunks(width)) {
                 let sums = &sums[..columns.len()];
                 match panels.kind {
-                    Kind::Mxfp4 => self.store(row, columns.clone(), sums),
+                    Kind::Mxfp4 | Kind::Fp8Tile128 => self.store(row, columns.clone(), sums),
                     Kind::Nvfp4 => self.store_with_factors(row, columns.clone(), sums, panels),
                 }
             }

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use crate::kernel::Operands;
 use crate::packed::Numbers;
-use crate::panel::{BLOCK, BLOCK_BYTES, COLUMNS, GROUP, Kind, ORDINARY};
+use crate::panel::{BLOCK, COLUMNS, Kind, ORDINARY};
 
 /// Rows that share the weights that are loaded.
 const TILE: usize = 4;
@@ -37,21 +37,22 @@ unsafe fn product(operands: &Operands<'_>, count: usize, sums: &mut [f32]) {
     for p in 0..count {
         let panel = &panels[p * kind.bytes(blocks)..];
         for block in 0..blocks {
-            let group = panel[block / GROUP * kind.group_bytes()..].as_ptr();
+            let [group, scales, codes] = kind.places(block);
+            let group = panel[group..].as_ptr();
             let row = |pick: u32| {
                 operands.rows[pick as usize * operands.stride + block * numbers.record()..].as_ptr()
             };
             // SAFETY: the panel and the rows have the block, and there is room for the sums.
             unsafe {
-                let scales = group.add(block % GROUP * kind.parts() * COLUMNS);
+                let (scales, codes) = (group.add(scales), group.add(codes));
                 let scales = match kind {
-                    Kind::Mxfp4 => Scales::Exponents(exponents(scales)),
+                    Kind::Mxfp4 | Kind::Fp8Tile128 => Scales::Exponents(exponents(scales)),
                     Kind::Nvfp4 => Scales::Halves([widened(scales), widened(scales.add(COLUMNS))]),
                 };
-                let codes = group.add(kind.scales_bytes() + block % GROUP * BLOCK_BYTES);
-                let weights = match numbers {
-                    Numbers::Integers | Numbers::Halves => unpack_integers(codes),
-                    Numbers::Floats => unpack_floats(codes),
+                let weights = match (numbers, kind) {
+                    (Numbers::Integers | Numbers::Halves, _) => unpack_integers(codes),
+                    (Numbers::Floats, Kind::Fp8Tile128) => unpack_tile(codes),
+                    (Numbers::Floats, _) => unpack_floats(codes),
                 };
                 let (weights, scales) = (&weights, &scales);
                 for (picks, sums) in picks.chunks(TILE).zip(sums.chunks_mut(TILE * width)) {
@@ -163,6 +164,39 @@ unsafe fn unpack_floats(codes: *const u8) -> Weights {
                     let to = weights.0.as_mut_ptr().cast::<f32>().add(COLUMNS * element + 8 * half);
                     _mm256_store_ps(to, value);
                     packed = _mm256_srli_epi32::<4>(packed);
+                }
+            }
+        }
+    }
+    weights
+}
+
+/// Of E4M3 in float32; see [`widened`].
+///
+/// # Safety
+///
+/// The codes are there, and this machine has the instructions.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn unpack_tile(codes: *const u8) -> Weights {
+    let mut weights = Weights([0; 4 * BLOCK * COLUMNS]);
+    let up = _mm256_set1_ps(f32::from_bits((127 + 120) << 23));
+    let (sign, magnitude) = (_mm256_set1_epi32(i32::MIN), _mm256_set1_epi32(0x7f << 20));
+    for line in 0..8 {
+        for half in 0..2 {
+            // SAFETY: as the caller says, and four elements of 64 bytes for each line fit.
+            unsafe {
+                let mut packed = _mm256_loadu_si256(codes.add(64 * line + 32 * half).cast());
+                // Bytes 0 and 2 of a word are a pair of the row, and so are 1 and 3.
+                for byte in 0..4 {
+                    let element = 4 * line + byte % 2 * 2 + byte / 2;
+                    let bits = _mm256_or_si256(
+                        _mm256_and_si256(_mm256_slli_epi32::<24>(packed), sign),
+                        _mm256_and_si256(_mm256_slli_epi32::<20>(packed), magnitude),
+                    );
+                    let value = _mm256_mul_ps(_mm256_castsi256_ps(bits), up);
+                    let to = weights.0.as_mut_ptr().cast::<f32>().add(COLUMNS * element + 8 * half);
+                    _mm256_store_ps(to, value);
+                    packed = _mm256_srli_epi32::<8>(packed);
                 }
             }
         }

@@ -20,7 +20,7 @@ use std::mem::MaybeUninit;
 
 use crate::kernel::Operands;
 use crate::packed::{FLOAT_RECORD, HALVES_RECORD, INTEGER_RECORD, Numbers};
-use crate::panel::{BLOCK_BYTES, COLUMNS, GROUP, Kind, ORDINARY};
+use crate::panel::{COLUMNS, Kind, ORDINARY};
 
 /// The most rows that weights are unpacked for in registers.
 const FEW: usize = 8;
@@ -47,6 +47,8 @@ pub(super) fn multiply(operands: &Operands<'_>, sums: &mut [f32]) {
             (Numbers::Floats, Kind::Mxfp4, _) => product::<Floats, 2>(operands, sums),
             (Numbers::Floats, Kind::Nvfp4, 1) => product::<HalfFloats, 1>(operands, sums),
             (Numbers::Floats, Kind::Nvfp4, _) => product::<HalfFloats, 2>(operands, sums),
+            (Numbers::Floats, Kind::Fp8Tile128, 1) => product::<TileFloats, 1>(operands, sums),
+            (Numbers::Floats, Kind::Fp8Tile128, _) => product::<TileFloats, 2>(operands, sums),
             (Numbers::Halves, _, 1) => product::<Halves, 1>(operands, sums),
             (Numbers::Halves, ..) => product::<Halves, 2>(operands, sums),
         }
@@ -61,16 +63,20 @@ trait Dot {
     const PARTS: usize = Self::KIND.parts();
     /// Bytes of a record of a row.
     const RECORD: usize;
-    /// The words of a row's codes that belong to a register of packed weights.
+    /// The words of a row's eight codes.
     const WORDS: usize;
+    /// Eight codes of each column.
+    type Packed: Copy;
     /// A part's sums so far.
     type Sum: Copy;
 
     /// What nibbles stand for.
     unsafe fn table() -> __m512i;
 
-    /// The weights that word `word` of the row is multiplied with, of 64 bytes of a panel.
-    unsafe fn unpack(table: __m512i, packed: __m512i, word: usize) -> __m512i;
+    unsafe fn load(codes: *const u8) -> Self::Packed;
+
+    /// The weights that word `word` of the row's eight codes is multiplied with.
+    unsafe fn unpack(table: __m512i, packed: Self::Packed, word: usize) -> __m512i;
 
     /// A part's sums before the first product.
     unsafe fn start(record: *const u8, part: usize) -> Self::Sum;
@@ -97,6 +103,7 @@ impl Dot for Integers {
     const KIND: Kind = Kind::Mxfp4;
     const RECORD: usize = INTEGER_RECORD;
     const WORDS: usize = 2;
+    type Packed = __m512i;
     type Sum = __m512i;
 
     #[inline(always)]
@@ -106,6 +113,12 @@ impl Dot for Integers {
             let values = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
             _mm512_broadcast_i32x4(values)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load(codes: *const u8) -> __m512i {
+        // SAFETY: the caller has the instructions, and the codes are there.
+        unsafe { _mm512_loadu_si512(codes.cast()) }
     }
 
     #[inline(always)]
@@ -157,6 +170,7 @@ impl Dot for Floats {
     const KIND: Kind = Kind::Mxfp4;
     const RECORD: usize = FLOAT_RECORD;
     const WORDS: usize = 4;
+    type Packed = __m512i;
     type Sum = __m512;
 
     #[inline(always)]
@@ -165,6 +179,12 @@ impl Dot for Floats {
         let values: [u16; 32] = std::array::from_fn(|i| VALUES[i % 8] | (i as u16 & 8) << 12);
         // SAFETY: the caller has the instructions.
         unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(codes: *const u8) -> __m512i {
+        // SAFETY: the caller has the instructions, and the codes are there.
+        unsafe { _mm512_loadu_si512(codes.cast()) }
     }
 
     #[inline(always)]
@@ -219,12 +239,19 @@ impl Dot for Halves {
     const KIND: Kind = Kind::Nvfp4;
     const RECORD: usize = HALVES_RECORD;
     const WORDS: usize = Integers::WORDS;
+    type Packed = __m512i;
     type Sum = __m512i;
 
     #[inline(always)]
     unsafe fn table() -> __m512i {
         // SAFETY: as the caller says.
         unsafe { Integers::table() }
+    }
+
+    #[inline(always)]
+    unsafe fn load(codes: *const u8) -> __m512i {
+        // SAFETY: the caller has the instructions, and the codes are there.
+        unsafe { _mm512_loadu_si512(codes.cast()) }
     }
 
     #[inline(always)]
@@ -269,12 +296,19 @@ impl Dot for HalfFloats {
     const KIND: Kind = Kind::Nvfp4;
     const RECORD: usize = FLOAT_RECORD;
     const WORDS: usize = Floats::WORDS;
+    type Packed = __m512i;
     type Sum = __m512;
 
     #[inline(always)]
     unsafe fn table() -> __m512i {
         // SAFETY: as the caller says.
         unsafe { Floats::table() }
+    }
+
+    #[inline(always)]
+    unsafe fn load(codes: *const u8) -> __m512i {
+        // SAFETY: the caller has the instructions, and the codes are there.
+        unsafe { _mm512_loadu_si512(codes.cast()) }
     }
 
     #[inline(always)]
@@ -309,6 +343,76 @@ impl Dot for HalfFloats {
             let scale = _mm512_mul_ps(_mm512_castsi512_ps(scales), _mm512_castsi512_ps(scale));
             _mm512_fmadd_ps(sum, scale, total)
         }
+    }
+}
+
+/// [`Floats`] with weights in E4M3, widened to BF16.
+struct TileFloats;
+
+impl Dot for TileFloats {
+    const KIND: Kind = Kind::Fp8Tile128;
+    const RECORD: usize = FLOAT_RECORD;
+    const WORDS: usize = Floats::WORDS;
+    type Packed = [__m512i; 2];
+    type Sum = __m512;
+
+    /// The numbers without an exponent.
+    #[inline(always)]
+    unsafe fn table() -> __m512i {
+        const VALUES: [u16; 8] = [0, 0x3b00, 0x3b80, 0x3bc0, 0x3c00, 0x3c20, 0x3c40, 0x3c60];
+        let values: [u16; 32] = std::array::from_fn(|i| VALUES[i % 8]);
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(codes: *const u8) -> [__m512i; 2] {
+        // SAFETY: the caller has the instructions, and the codes are there.
+        unsafe { [_mm512_loadu_si512(codes.cast()), _mm512_loadu_si512(codes.add(64).cast())] }
+    }
+
+    #[inline(always)]
+    unsafe fn unpack(table: __m512i, packed: [__m512i; 2], word: usize) -> __m512i {
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            // The codes in the upper bytes of half words, which are moved to where BF16 has exponent and mantissa, and the
+            // bias raised from 7 to 127.
+            let codes = match word % 2 {
+                0 => _mm512_slli_epi16::<8>(packed[word / 2]),
+                _ => packed[word / 2],
+            };
+            let sign = _mm512_and_si512(codes, _mm512_set1_epi16(i16::MIN));
+            let magnitude = _mm512_and_si512(_mm512_srli_epi16::<4>(codes), _mm512_set1_epi16(0x7f0));
+            let normal = _mm512_add_epi16(magnitude, _mm512_set1_epi16(120 << 7));
+            let is_small = _mm512_cmplt_epi16_mask(magnitude, _mm512_set1_epi16(8 << 4));
+            let small = _mm512_srli_epi16::<4>(magnitude);
+            let value = _mm512_mask_permutexvar_epi16(normal, is_small, small, table);
+            _mm512_or_si512(value, sign)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn start(record: *const u8, part: usize) -> __m512 {
+        // SAFETY: as the caller says.
+        unsafe { Floats::start(record, part) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sum: __m512, weights: __m512i, activations: __m512i) -> __m512 {
+        // SAFETY: as the caller says.
+        unsafe { Floats::add(sum, weights, activations) }
+    }
+
+    #[inline(always)]
+    unsafe fn scales(bytes: *const u8) -> __m512i {
+        // SAFETY: as the caller says.
+        unsafe { exponents(bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled(total: __m512, sum: __m512, scales: __m512i, record: *const u8, part: usize) -> __m512 {
+        // SAFETY: as the caller says.
+        unsafe { Floats::scaled(total, sum, scales, record, part) }
     }
 }
 
@@ -395,7 +499,7 @@ unsafe fn product<D: Dot, const P: usize>(operands: &Operands<'_>, sums: &mut [f
         let weights = buffer.0.as_ptr().cast();
         // What is unpacked next: in these panels, or in as many that come after them.
         let next = match first + depth {
-            next if next < blocks => panels.as_ptr().wrapping_add(next / GROUP * D::KIND.group_bytes()),
+            next if next < blocks => panels.as_ptr().wrapping_add(D::KIND.places(next)[0]),
             _ => panels.as_ptr().wrapping_add(P * each),
         };
         for (i, (picks, sums)) in picks.chunks(TILE).zip(sums.chunks_mut(TILE * P * COLUMNS)).enumerate() {
@@ -440,9 +544,8 @@ unsafe fn few<D: Dot, const R: usize>(
         let table = D::table();
         let mut totals = [_mm512_setzero_ps(); R];
         for block in 0..blocks {
-            let group = panel.add(block / GROUP * D::KIND.group_bytes());
-            let scales = group.add(block % GROUP * D::PARTS * COLUMNS);
-            let codes = group.add(D::KIND.scales_bytes() + block % GROUP * BLOCK_BYTES);
+            let [group, scales, codes] = D::KIND.places(block);
+            let (scales, codes) = (panel.add(group + scales), panel.add(group + codes));
             let at = block * D::RECORD;
             for part in 0..D::PARTS {
                 let scales = D::scales(scales.add(part * COLUMNS));
@@ -452,9 +555,12 @@ unsafe fn few<D: Dot, const R: usize>(
                     block_sums[r] = D::start(rows[r].add(at), part);
                 }
                 for quarter in part * 4 / D::PARTS..(part + 1) * 4 / D::PARTS {
-                    let packed = codes.add(64 * quarter);
-                    _mm_prefetch::<_MM_HINT_T0>(packed.wrapping_add(AHEAD).cast());
-                    let packed = _mm512_loadu_si512(packed.cast());
+                    let bytes = D::KIND.block_bytes() / 4;
+                    let packed = codes.add(bytes * quarter);
+                    for line in 0..bytes / 64 {
+                        _mm_prefetch::<_MM_HINT_T0>(packed.wrapping_add(AHEAD + 64 * line).cast());
+                    }
+                    let packed = D::load(packed);
                     for word in 0..D::WORDS {
                         let weights = D::unpack(table, packed, word);
                         for r in 0..R {
@@ -504,14 +610,15 @@ unsafe fn unpack<D: Dot, const P: usize>(
         for p in 0..P {
             for (block, to) in blocks.clone().zip(&mut to.0) {
                 let to = to.as_mut_ptr();
-                let group = panels.add(p * each + block / GROUP * D::KIND.group_bytes());
+                let [group, scales, codes] = D::KIND.places(block);
+                let group = panels.add(p * each + group);
                 for part in 0..D::PARTS {
-                    let scales = D::scales(group.add((block % GROUP * D::PARTS + part) * COLUMNS));
+                    let scales = D::scales(group.add(scales + part * COLUMNS));
                     _mm512_store_si512((&raw mut (*to).scales[part][p]).cast(), scales);
                 }
-                let codes = group.add(D::KIND.scales_bytes() + block % GROUP * BLOCK_BYTES);
+                let codes = group.add(codes);
                 for quarter in 0..4 {
-                    let packed = _mm512_loadu_si512(codes.add(64 * quarter).cast());
+                    let packed = D::load(codes.add(D::KIND.block_bytes() / 4 * quarter));
                     for word in 0..D::WORDS {
                         let place = &raw mut (*to).weights[quarter * D::WORDS + word][p];
                         _mm512_store_si512(place.cast(), D::unpack(table, packed, word));
@@ -558,9 +665,9 @@ unsafe fn tile<D: Dot, const R: usize, const P: usize>(job: &Job<P>, rows: [*con
             let at = block * D::RECORD;
             if let Some(next) = next {
                 for p in 0..P {
-                    for line in 0..5 {
-                        let place =
-                            next.wrapping_add(p * each + block * (D::KIND.group_bytes() / GROUP) + line * 64);
+                    let bytes = const { D::KIND.group_bytes() / D::KIND.group() };
+                    for line in 0..bytes.div_ceil(64) {
+                        let place = next.wrapping_add(p * each + block * bytes + line * 64);
                         _mm_prefetch::<_MM_HINT_T1>(place.cast());
                     }
                 }

@@ -5,27 +5,67 @@ use std::arch::x86_64::*;
 use mxhal_core::Format;
 use mxhal_core::format::e4m3;
 
-use crate::packed::{self, FLOAT_RECORD, HALVES_RECORD, INTEGER_RECORD, OFFSET};
-use crate::panel::{self, BLOCK, BLOCK_BYTES, COLUMNS, Column, GROUP, Kind, ORDINARY, ORDINARY_E4M3};
+use crate::packed::{self, FLOAT_RECORD, HALVES_RECORD, INTEGER_RECORD, Numbers, OFFSET};
+use crate::panel::{self, BLOCK, COLUMNS, Column, Kind, ORDINARY, ORDINARY_E4M3};
 
 /// See [`panel::pack`].
 pub(super) fn pack_panel(kind: Kind, columns: &[Column<'_>], panel: &mut [u8]) {
-    let blocks = columns.first().map_or(0, |column| column.scales.len() / kind.parts());
-    let whole = columns.len() == COLUMNS
-        && blocks.is_multiple_of(GROUP)
+    let Some(Column { codes, scales }) = columns.first() else { return panel::pack(kind, columns, panel) };
+    let blocks = codes.len() * COLUMNS / kind.block_bytes();
+    let is_whole = columns.len() == COLUMNS
+        && blocks.is_multiple_of(4)
+        && codes.len() == blocks * kind.block_bytes() / COLUMNS
         && panel.len() == kind.bytes(blocks)
-        && columns
-            .iter()
-            .all(|c| c.scales.len() == blocks * kind.parts() && c.codes.len() == blocks * BLOCK / 2);
-    if !whole {
+        && columns.iter().all(|c| c.scales.len() == scales.len() && c.codes.len() == codes.len());
+    let scales_wanted = match kind {
+        Kind::Mxfp4 | Kind::Nvfp4 => blocks * kind.parts(),
+        Kind::Fp8Tile128 => blocks / 4,
+    };
+    if !is_whole || scales.len() != scales_wanted {
         return panel::pack(kind, columns, panel);
     }
-    // SAFETY: columns and panel have so many groups, and the table that holds this function is made only where the
+    // SAFETY: columns and panel have so many blocks, and the table that holds this function is made only where the
     // instructions are.
     unsafe {
         match kind {
-            Kind::Mxfp4 => transpose::<1>(kind, columns, blocks / GROUP, panel.as_mut_ptr()),
-            Kind::Nvfp4 => transpose::<2>(kind, columns, blocks / GROUP, panel.as_mut_ptr()),
+            Kind::Mxfp4 => transpose::<1>(kind, columns, blocks / kind.group(), panel.as_mut_ptr()),
+            Kind::Nvfp4 => transpose::<2>(kind, columns, blocks / kind.group(), panel.as_mut_ptr()),
+            Kind::Fp8Tile128 => transpose_tiles(columns, blocks, panel),
+        }
+    }
+}
+
+/// # Safety
+///
+/// There are 16 columns, columns and panel have so many blocks of FP8 tiles, a multiple of 4, and this machine has the
+/// instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+unsafe fn transpose_tiles(columns: &[Column<'_>], blocks: usize, panel: &mut [u8]) {
+    let kind = Kind::Fp8Tile128;
+    for pair in (0..blocks).step_by(2) {
+        let [group, scales, to] = kind.places(pair);
+        if pair % kind.group() == 0 {
+            panel[group..][..kind.scales_bytes()].fill(0);
+        }
+        for (scale, column) in panel[group + scales..].iter_mut().zip(columns) {
+            *scale = column.scales[pair / 4];
+        }
+        // SAFETY: as the caller says.
+        unsafe {
+            let to = panel.as_mut_ptr().add(group + to);
+            let mut words = [_mm512_setzero_si512(); COLUMNS];
+            for c in 0..COLUMNS {
+                words[c] = _mm512_loadu_si512(columns[c].codes.as_ptr().add(32 * pair).cast());
+            }
+            let words = transposed(words);
+            // Of eight codes, in two words, the lower halves of both and the upper halves of both.
+            for i in (0..COLUMNS).step_by(2) {
+                let (low, high) = (words[i], words[i + 1]);
+                let first = _mm512_mask_mov_epi16(_mm512_slli_epi32::<16>(high), 0x5555_5555, low);
+                let second = _mm512_mask_mov_epi16(high, 0x5555_5555, _mm512_srli_epi32::<16>(low));
+                _mm512_storeu_si512(to.add(64 * i).cast(), first);
+                _mm512_storeu_si512(to.add(64 * i + 64).cast(), second);
+            }
         }
     }
 }
@@ -43,7 +83,7 @@ unsafe fn transpose<const P: usize>(kind: Kind, columns: &[Column<'_>], groups: 
             let mut scales = [[0i32; COLUMNS]; P];
             for c in 0..COLUMNS {
                 words[c] = _mm512_loadu_si512(columns[c].codes.as_ptr().add(64 * group).cast());
-                let from = columns[c].scales.as_ptr().add(P * GROUP * group).cast::<i32>();
+                let from = columns[c].scales.as_ptr().add(4 * P * group).cast::<i32>();
                 for (four, scales) in scales.iter_mut().enumerate() {
                     scales[c] = from.add(four).read_unaligned();
                 }
@@ -61,7 +101,10 @@ unsafe fn transpose<const P: usize>(kind: Kind, columns: &[Column<'_>], groups: 
             }
         }
     }
-    const { assert!(GROUP * BLOCK_BYTES == 64 * COLUMNS) };
+    const {
+        assert!(Kind::Mxfp4.group() * Kind::Mxfp4.block_bytes() == 64 * COLUMNS);
+        assert!(Kind::Nvfp4.group() * Kind::Nvfp4.block_bytes() == 64 * COLUMNS);
+    }
 }
 
 /// Of 16 registers of 16 words: word `i` of register `c` becomes word `c` of register `i`.
@@ -94,12 +137,8 @@ fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
 }
 
 /// See [`packed::pack`].
-pub(super) fn pack(format: Format, data: &[u8], scales: &[u8], out: &mut [u8]) -> bool {
-    let record = match format {
-        Format::Mxint8 | Format::Mxfp4 => INTEGER_RECORD,
-        Format::Nvfp4 => HALVES_RECORD,
-        _ => FLOAT_RECORD,
-    };
+pub(super) fn pack(numbers: Numbers, format: Format, data: &[u8], scales: &[u8], out: &mut [u8]) -> bool {
+    let (record, as_floats) = (numbers.record(), numbers == Numbers::Floats);
     let blocks = match format {
         Format::Mxfp8G128 => data.len() / BLOCK,
         Format::Bf16 => data.len() / (2 * BLOCK),
@@ -112,17 +151,35 @@ pub(super) fn pack(format: Format, data: &[u8], scales: &[u8], out: &mut [u8]) -
     // instructions are.
     unsafe {
         match format {
+            Format::Mxint8 if as_floats => floats(
+                data,
+                32,
+                blocks,
+                |block| scales[block],
+                6,
+                out,
+                |data| (widened_integers(_mm256_loadu_si256(data.cast())), true),
+            ),
+            Format::Mxfp4 if as_floats => floats(
+                data,
+                16,
+                blocks,
+                |block| scales[block],
+                1,
+                out,
+                |data| (widened_integers(doubled(data)), true),
+            ),
             Format::Mxint8 => integers(data, scales, 7, out, |data| _mm256_loadu_si256(data.cast())),
             Format::Mxfp4 => integers(data, scales, 2, out, |data| doubled(data)),
             Format::Nvfp4 => halves(data, scales, out),
             Format::Bf16 => {
-                floats(data, 64, blocks, |_| 127, out, |data| (_mm512_loadu_si512(data.cast()), true))
+                floats(data, 64, blocks, |_| 127, 0, out, |data| (_mm512_loadu_si512(data.cast()), true))
             }
-            Format::Mxfp8 => floats(data, 32, blocks, |block| scales[block], out, |data| widened(data)),
+            Format::Mxfp8 => floats(data, 32, blocks, |block| scales[block], 0, out, |data| widened(data)),
             Format::Mxfp8G128 => {
-                floats(data, 32, blocks, |block| scales[block / 4], out, |data| widened(data))
+                floats(data, 32, blocks, |block| scales[block / 4], 0, out, |data| widened(data))
             }
-            _ => packed::pack(format, data, scales, out),
+            _ => packed::pack(numbers, format, data, scales, out),
         }
     }
 }
@@ -141,6 +198,22 @@ unsafe fn doubled(data: *const u8) -> __m256i {
     let table = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
     let (low, high) = (_mm_shuffle_epi8(table, low), _mm_shuffle_epi8(table, high));
     _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high))
+}
+
+/// 32 integers in BF16.
+///
+/// # Safety
+///
+/// This machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+unsafe fn widened_integers(integers: __m256i) -> __m512i {
+    let upper_halves = |bytes| {
+        let floats = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
+        _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(floats))
+    };
+    let low = upper_halves(_mm256_castsi256_si128(integers));
+    let high = upper_halves(_mm256_extracti128_si256::<1>(integers));
+    _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
 }
 
 /// 32 codes of E4M3 in BF16, and whether all are numbers.
@@ -256,6 +329,7 @@ unsafe fn floats(
     each: usize,
     blocks: usize,
     scale: impl Fn(usize) -> u8,
+    shift: i32,
     out: &mut [u8],
     codes: impl Fn(*const u8) -> (__m512i, bool),
 ) -> bool {
@@ -275,7 +349,7 @@ unsafe fn floats(
             all &= is_usable && are_numbers && (above | below) & !zero == 0;
             let record = out.as_mut_ptr().add(block * FLOAT_RECORD);
             _mm512_storeu_si512(record.cast(), _mm512_permutexvar_epi16(order, codes));
-            record.add(64).cast::<i32>().write_unaligned((scale - 127) << 23);
+            record.add(64).cast::<i32>().write_unaligned((scale - 127 - shift) << 23);
         }
         all
     }

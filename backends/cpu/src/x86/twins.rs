@@ -1,6 +1,6 @@
 //! Each kernel against its portable twin, on random input, for every instruction set that this machine has.
 
-use mxhal_core::format::{bf16, e2m1, e4m3};
+use mxhal_core::format::{bf16, e2m1, e4m3, e8m0};
 use mxhal_core::{Format, Quantization, ScaleRule};
 
 use crate::isa::Isa;
@@ -46,6 +46,9 @@ impl Random {
     }
 }
 
+const KINDS: [(Kind, Format); 3] =
+    [(Kind::Mxfp4, Format::Mxfp4), (Kind::Nvfp4, Format::Nvfp4), (Kind::Fp8Tile128, Format::Fp8Tile128)];
+
 fn all() -> impl Iterator<Item = Kernels> {
     Isa::available().skip(1).filter_map(Kernels::of)
 }
@@ -59,9 +62,12 @@ fn panels_are_packed_alike() {
     let mut random = Random::new();
     for kernels in all() {
         for (columns, blocks) in [(16, 4), (16, 12), (16, 7), (16, 1), (3, 8), (1, 5)] {
-            for kind in [Kind::Mxfp4, Kind::Nvfp4] {
+            for (kind, format) in KINDS {
                 let data: Vec<_> = (0..columns)
-                    .map(|_| (random.bytes(blocks * 16), random.bytes(blocks * kind.parts())))
+                    .map(|_| {
+                        let k = blocks * BLOCK;
+                        (random.bytes(format.row_bytes(k)), random.bytes(format.row_scales(k)))
+                    })
                     .collect();
                 let views: Vec<_> = data.iter().map(|(codes, scales)| Column { codes, scales }).collect();
                 let (mut got, mut expected) = (vec![1; kind.bytes(blocks)], vec![2; kind.bytes(blocks)]);
@@ -102,11 +108,14 @@ fn rows_are_packed_alike_and_the_same_ones_are_ordinary() {
                 let each = data.len() / blocks;
                 data[..each].fill(0);
             }
-            let kind = if format == Format::Nvfp4 { Kind::Nvfp4 } else { Kind::Mxfp4 };
+            let kind = match format {
+                Format::Nvfp4 => Kind::Nvfp4,
+                _ => [Kind::Mxfp4, Kind::Fp8Tile128][random.below(2)],
+            };
             let numbers = Numbers::of(format, kind).unwrap();
             let (mut got, mut expected) = (vec![7; numbers.stride(k)], vec![7; numbers.stride(k)]);
-            let got_ordinary = (panels.pack)(format, &data, &scales, &mut got);
-            let is_ordinary = packed::pack(format, &data, &scales, &mut expected);
+            let got_ordinary = (panels.pack)(numbers, format, &data, &scales, &mut got);
+            let is_ordinary = packed::pack(numbers, format, &data, &scales, &mut expected);
             assert_eq!(got_ordinary, is_ordinary, "{:?} {format} {data:?} {scales:?}", kernels.isa);
             ordinary[usize::from(is_ordinary)] += 1;
             if is_ordinary {
@@ -138,13 +147,18 @@ fn product(
                 Numbers::Halves => f64::from(f32::from_bits(word(32 + 4 * half).cast_unsigned())),
             };
             let of_column = match kind {
-                Kind::Mxfp4 => 2f64.powi(i32::from(scales[column]) - 127),
+                Kind::Mxfp4 | Kind::Fp8Tile128 => f64::from(e8m0::decode(scales[column])),
                 Kind::Nvfp4 => f64::from(e4m3::decode(scales[half * COLUMNS + column])),
             };
             let scale = of_row * of_column;
-            let byte = codes[element / 8 * 64 + 4 * column + element % 8 / 2];
-            let (low, high) = e2m1::unpack(byte);
-            let weight = f64::from(e2m1::decode(if element % 2 == 0 { low } else { high }));
+            let (eight, i) = (element / 8, element % 8);
+            let weight = if kind == Kind::Fp8Tile128 {
+                let at = (2 * eight + i % 4 / 2) * 64 + 4 * column + i / 4 * 2 + i % 2;
+                f64::from(e4m3::decode(codes[at]))
+            } else {
+                let (low, high) = e2m1::unpack(codes[eight * 64 + 4 * column + i / 2]);
+                f64::from(e2m1::decode(if i % 2 == 0 { low } else { high }))
+            };
             let place =
                 |order: &[usize; 8]| element / 8 * 8 + order.iter().position(|i| *i == element % 8).unwrap();
             let product = match numbers {
@@ -167,7 +181,7 @@ fn product(
 fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
     let mut random = Random::new();
     for (kernels, panels) in with_panels() {
-        for turn in 0..105 {
+        for turn in 0..165 {
             let (format, kind) = [
                 (Format::Mxint8, Kind::Mxfp4),
                 (Format::Mxfp4, Kind::Mxfp4),
@@ -176,7 +190,11 @@ fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
                 (Format::Nvfp4, Kind::Nvfp4),
                 (Format::Bf16, Kind::Nvfp4),
                 (Format::Mxfp8G128, Kind::Nvfp4),
-            ][turn % 7];
+                (Format::Mxint8, Kind::Nvfp4),
+                (Format::Bf16, Kind::Fp8Tile128),
+                (Format::Mxint8, Kind::Fp8Tile128),
+                (Format::Mxfp4, Kind::Fp8Tile128),
+            ][turn % 11];
             let numbers = Numbers::of(format, kind).unwrap();
             let (count, blocks, rows) = (1 + random.below(2), 1 + random.below(40), 1 + random.below(30));
             let blocks = if format == Format::Mxfp8G128 { blocks.next_multiple_of(4) } else { blocks };
@@ -189,8 +207,14 @@ fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
                     for group in panel.chunks_mut(kind.group_bytes()) {
                         let scales = group[..kind.scales_bytes()].iter_mut();
                         match kind {
-                            Kind::Mxfp4 => scales.for_each(|scale| *scale = 120 + *scale % 16),
+                            Kind::Mxfp4 | Kind::Fp8Tile128 => {
+                                scales.for_each(|scale| *scale = 120 + *scale % 16);
+                            }
                             Kind::Nvfp4 => scales.for_each(|scale| *scale %= 0x7f),
+                        }
+                        if kind == Kind::Fp8Tile128 {
+                            let codes = group[kind.scales_bytes()..].iter_mut();
+                            codes.filter(|code| **code & 0x7f == 0x7f).for_each(|code| *code ^= 1);
                         }
                     }
                     panel
@@ -206,7 +230,7 @@ fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
                     Format::Bf16 => (RowKernels::PORTABLE.round_bf16)(&values, &mut data),
                     _ => drop((RowKernels::PORTABLE.quantize)(&to, &values, &mut data, &mut scales)),
                 }
-                assert!(packed::pack(format, &data, &scales, record));
+                assert!(packed::pack(numbers, format, &data, &scales, record));
             }
             let multiply = |picks: &[u32]| {
                 let mut sums = vec![f32::NAN; picks.len() * count * COLUMNS];
