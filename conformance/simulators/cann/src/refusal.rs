@@ -28,6 +28,7 @@ pub(crate) mod code {
     pub(crate) const RT_MEMORY_ALLOCATION: i32 = 207_001;
     pub(crate) const RT_AICORE_EXCEPTION: i32 = 507_015;
     pub(crate) const RT_KERNEL_LOOKUP: i32 = 507_027;
+    pub(crate) const RT_VECTOR_CORE_EXCEPTION: i32 = 507_035;
     pub(crate) const RT_STREAM_SYNC_TIMEOUT: i32 = 507_046;
     pub(crate) const NN_PARAM_NULLPTR: i32 = 161_001;
     pub(crate) const NN_PARAM_INVALID: i32 = 161_002;

@@ -51,6 +51,7 @@ rules! {
     LEAK "leak" "what was created is destroyed before aclrtResetDevice and aclFinalize" "runtime API reference";
     MEMORY_TYPE "malloc-policy" "an allocation policy is one of the documented values" "runtime API reference";
     KERNEL "kernel" "a kernel is an exported function of its binary" "simulator";
+    KERNEL_FAULT "kernel-fault" "a kernel keeps to its arguments' memory and to the rules of a vector core" "AscendC interface reference, as kernels-ascend/shim has it";
 
     TENSOR_SHAPE "tensor-description" "shape, strides, offset and storage shape of aclCreateTensor describe elements within the storage" "acl_meta";
     ALIGNMENT "tensor-alignment" "tensorData is aligned to 32 bytes" "acl_meta";

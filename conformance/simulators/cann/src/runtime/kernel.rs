@@ -1,9 +1,9 @@
 //! Kernels of the user: a shared library compiled for the host in place of a binary for the device.
 //!
-//! `aclrtBinaryLoadFromFile` opens a library in which each kernel is
-//! `void NAME(const void *args, size_t args_size, uint32_t block, uint32_t blocks)`. A launch calls it once for each
-//! block, one after the other, with a copy of the arguments in which every aligned word that is a device address
-//! is replaced by the address at which the host finds the same bytes.
+//! `aclrtBinaryLoadFromFile` opens a library in which each kernel `NAME` has an entry
+//! `int NAME_on_host(const struct launch *)`, see `Launch`. A launch calls it once for all blocks, with a copy of the
+//! arguments in which every aligned word that is a device address is replaced by the address at which the host finds the
+//! same bytes. What it gives is 0, or else the text that it wrote is the reason of a vector core exception.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::Arc;
@@ -16,7 +16,29 @@ use crate::refusal::{Answer, Refusal, acl, code, give};
 use crate::registry::Registry;
 use crate::rules;
 
-type Entry = unsafe extern "C" fn(*const c_void, usize, u32, u32);
+type Entry = unsafe extern "C" fn(*const Launch) -> i32;
+
+/// What a kernel's entry is given.
+#[repr(C)]
+struct Launch {
+    /// The kernel's parameters one after another, eight bytes each.
+    arguments: *const u64,
+    argument_count: u64,
+    blocks: u32,
+    /// The allocations that arguments point into.
+    memory: *const Range,
+    memory_count: u64,
+    /// Room for a text that ends in a zero byte.
+    fault: *mut c_char,
+    fault_bytes: u64,
+}
+
+/// A part of an allocation.
+#[repr(C)]
+struct Range {
+    start: *mut u8,
+    bytes: u64,
+}
 
 struct Function {
     name: &'static str,
@@ -67,8 +89,9 @@ acl! {
 
     fn aclrtBinaryGetFunction(binary: *mut c_void, name: *const c_char, function: *mut *mut c_void) {
         let (library, name) = (binary_of(binary)?, text(name, "kernelName")?);
-        // SAFETY: this file's documentation says of which type the kernels are.
-        let entry = unsafe { library.get::<Entry>(name.as_bytes()) };
+        let symbol = format!("{name}_on_host");
+        // SAFETY: this file's documentation says of which type the entries are.
+        let entry = unsafe { library.get::<Entry>(symbol.as_bytes()) };
         let entry = *entry
             .map_err(|error| Refusal::new(code::RT_KERNEL_LOOKUP, rules::KERNEL, format!("kernelName {name}: {error}")))?;
         // Few and named once each.
@@ -95,21 +118,44 @@ acl! {
         if arguments.is_null() || memory::is_device_address(arguments as usize) {
             return Err(refuse(rules::HOST_MEMORY, format!("hostArgs {arguments:p} is not memory of the host")));
         }
+        if size % 8 != 0 {
+            return Err(refuse(rules::NOT_SIMULATED, format!("argsSize {size}: parameters of other than eight bytes")));
+        }
         // SAFETY: `size` bytes of the caller's, as the function is declared.
         let bytes = unsafe { std::slice::from_raw_parts(arguments.cast::<u8>(), size) };
         let (words, spans) = translate(bytes, stream.device)?;
         // The library stays loaded while the work is pending.
         let library = binary_of(function.binary as *const c_void)?;
         stream.enqueue(function.name, move || {
-            for block in 0..blocks {
-                // SAFETY: a kernel of the documented type, with the arguments that its launch gave.
-                unsafe { (function.entry)(words.as_ptr().cast(), size, block, blocks) };
-            }
+            let outcome = run(&function, &words, blocks, &spans);
             drop((spans, library));
-            Ok(())
+            outcome
         });
         Ok(())
     }
+}
+
+/// Runs all blocks of a launch.
+fn run(function: &Function, words: &[u64], blocks: u32, spans: &[Span]) -> Answer {
+    let ranges: Vec<Range> =
+        spans.iter().map(|span| Range { start: span.shadow(), bytes: span.len as u64 }).collect();
+    let mut fault = [0; 1024];
+    let launch = Launch {
+        arguments: words.as_ptr(),
+        argument_count: words.len() as u64,
+        blocks,
+        memory: ranges.as_ptr(),
+        memory_count: ranges.len() as u64,
+        fault: fault.as_mut_ptr(),
+        fault_bytes: fault.len() as u64,
+    };
+    // SAFETY: an entry of the documented type; what the launch names lives through the call.
+    if unsafe { (function.entry)(&raw const launch) } == 0 {
+        return Ok(());
+    }
+    let text: Vec<u8> = fault.iter().take_while(|byte| **byte != 0).map(|byte| *byte as u8).collect();
+    let what = format!("{}: {}", function.name, String::from_utf8_lossy(&text));
+    Err(Refusal::new(code::RT_VECTOR_CORE_EXCEPTION, rules::KERNEL_FAULT, what))
 }
 
 /// The arguments as words, device addresses replaced; and the memory that they point to, kept alive.

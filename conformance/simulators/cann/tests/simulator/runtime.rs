@@ -290,17 +290,31 @@ fn all_names_are_one_library() {
     assert!(LIBRARY.exists());
 }
 
-/// Adds a number to the values of a block's quarter.
-const KERNEL: &str = r"
-#include <stddef.h>
+/// Adds a number to the values of each block's share; more than 64 are a fault.
+const KERNEL: &str = r#"
 #include <stdint.h>
-struct args { float *values; uint64_t count; double added; };
-void add(const void *raw, size_t size, uint32_t block, uint32_t blocks) {
-    const struct args *args = raw;
-    if (size != sizeof *args) return;
-    for (uint64_t i = block; i < args->count; i += blocks) args->values[i] += (float)args->added;
+#include <stdio.h>
+#include <string.h>
+struct memory { uint8_t *start; uint64_t bytes; };
+struct launch {
+    const uint64_t *arguments; uint64_t argument_count; uint32_t blocks;
+    const struct memory *memory; uint64_t memory_count; char *fault; uint64_t fault_bytes;
+};
+int add_on_host(const struct launch *launch) {
+    float *values = (float *)launch->arguments[0];
+    uint64_t count = launch->arguments[1];
+    double added;
+    memcpy(&added, &launch->arguments[2], sizeof added);
+    if (launch->argument_count != 3 || launch->memory_count != 1 || launch->memory->start != (void *)values) return 1;
+    if (count > 64) {
+        snprintf(launch->fault, launch->fault_bytes, "%d values", (int)count);
+        return 1;
+    }
+    for (uint32_t block = 0; block < launch->blocks; block++)
+        for (uint64_t i = block; i < count; i += launch->blocks) values[i] += (float)added;
+    return 0;
 }
-";
+"#;
 
 #[test]
 fn a_kernel_compiled_for_the_host_is_loaded_and_launched() {
@@ -326,18 +340,21 @@ fn a_kernel_compiled_for_the_host_is_loaded_and_launched() {
     assert_eq!(find(c"add"), 0, "{:?}", cann.message());
 
     let values = cann.upload(&f32_bytes(&[1.0, 2.0, 3.0, 4.0, 5.0]));
-    let launch = |address: Pointer| {
-        let mut arguments = [address as u64, 5, 0.5_f64.to_bits()];
+    let launch = |address: Pointer, count: u64| {
+        let mut arguments = [address as u64, count, 0.5_f64.to_bits()];
         let arguments: Pointer = arguments.as_mut_ptr().cast();
         call!(
             cann, "aclrtLaunchKernelWithHostArgs", function => Pointer, 4 => u32, none => Pointer, none => Pointer,
             arguments => Pointer, 24 => usize, none => Pointer, 0 => usize
         )
     };
-    assert_eq!(launch(values), 0, "{:?}", cann.message());
+    assert_eq!(launch(values, 5), 0, "{:?}", cann.message());
     assert_eq!(call!(cann, "aclrtSynchronizeStream", none => Pointer), 0, "{:?}", cann.message());
     assert_eq!(cann.download_f32(values, 5), [1.5, 2.5, 3.5, 4.5, 5.5]);
-    cann.refused(launch(values.wrapping_byte_add(4096)), 107_000, "use-after-free", "hostArgs word 0");
+    cann.refused(launch(values.wrapping_byte_add(4096), 5), 107_000, "use-after-free", "hostArgs word 0");
+    assert_eq!(launch(values, 65), 0, "what a kernel does wrong is known when it has run");
+    let status = call!(cann, "aclrtSynchronizeStream", none => Pointer);
+    cann.refused(status, 507_035, "kernel-fault", "65 values");
     assert_eq!(call!(cann, "aclrtBinaryUnLoad", handle => Pointer), 0);
     cann.finish();
 }
