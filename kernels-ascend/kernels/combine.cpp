@@ -35,12 +35,12 @@ extern "C" __global__ __aicore__ void mxhal_combine(GM_ADDR rows, GM_ADDR positi
       if (position < 0) continue;
       reader.Read(row, rows, input, uint64_t(position) * columns + first, count);
       // Two instructions, two roundings.
-      if (weights != nullptr) Muls(row, row, weight_of.GetValue(slot), count);
-      Add(sum, sum, row, count);
+      if (weights != nullptr) v::Muls(row, row, weight_of.GetValue(slot), count);
+      v::Add(sum, sum, row, count);
     }
     if (addend != nullptr) {
       reader.Read(row, addend, addend_format, token * columns + first, count);
-      Add(sum, sum, row, count);
+      v::Add(sum, sum, row, count);
     }
     writer.Write(y, output, token * columns + first, sum, count);
   }

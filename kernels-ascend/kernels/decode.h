@@ -22,9 +22,9 @@ class Decoder {
     Local<int32_t> low = Word(0), high = Word(1);
     // `even` is not filled yet.
     Local<int32_t> spare = even.ReinterpretCast<int32_t>();
-    ShiftRight(high, low, int32_t(4), count);
-    ShiftLeft(spare, high, int32_t(4), count);
-    Sub(low, low, spare, count);
+    v::ShiftRight(high, low, int32_t(4), count);
+    v::ShiftLeft(spare, high, int32_t(4), count);
+    v::Sub(low, low, spare, count);
     E2m1Codes(odd, high, count);
     E2m1Codes(even, low, count);
   }
@@ -33,23 +33,23 @@ class Decoder {
   __aicore__ inline void E4m3(const Local<float>& to, const Global<uint8_t>& from, uint32_t count) {
     Read(from, count);
     Local<int32_t> code = Word(0), sign = Word(1), spare = Word(2);
-    ShiftRight(sign, code, int32_t(7), count);
-    ShiftLeft(spare, sign, int32_t(7), count);
-    Sub(code, code, spare, count);
+    v::ShiftRight(sign, code, int32_t(7), count);
+    v::ShiftLeft(spare, sign, int32_t(7), count);
+    v::Sub(code, code, spare, count);
     // Read as if every code were normal; below 2^-6 that is 2^-7 and half of the fraction that is meant.
-    Adds(code, code, int32_t(120 << 3), count);
-    ShiftLeft(code, code, int32_t(20), count);
+    v::Adds(code, code, int32_t(120 << 3), count);
+    v::ShiftLeft(code, code, int32_t(20), count);
     Local<float> value = code.ReinterpretCast<float>(), twice = spare.ReinterpretCast<float>();
-    Muls(twice, value, 2.0f, count);
-    Adds(twice, twice, -0.015625f, count);
-    Min(value, value, twice, count);
+    v::Muls(twice, value, 2.0f, count);
+    v::Adds(twice, twice, -0.015625f, count);
+    v::Min(value, value, twice, count);
     // What would be 480 is no number.
     uint32_t padded = RoundUp(count, repeat_floats);
     Fill(to, 0.0f, padded);
     Move(to, value, count);
     Local<uint8_t> is_number = mask_.Get<uint8_t>();
-    CompareScalar(is_number, to, 480.0f, AscendC::CMPMODE::NE, padded);
-    Select(to, is_number, to, FloatOf(0x7fc00000), AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, count);
+    v::CompareScalar(is_number, to, 480.0f, AscendC::CMPMODE::NE, padded);
+    v::Select(to, is_number, to, FloatOf(0x7fc00000), AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, count);
     ApplySigns(to, to, sign, count);
   }
 
@@ -57,13 +57,13 @@ class Decoder {
   __aicore__ inline void E8m0(const Local<float>& to, const Global<uint8_t>& from, uint32_t count) {
     Read(from, count);
     Local<int32_t> byte = Word(0), bits = to.ReinterpretCast<int32_t>();
-    ShiftLeft(bits, byte, int32_t(23), count);
-    Maxs(bits, bits, int32_t(1 << 22), count);
+    v::ShiftLeft(bits, byte, int32_t(23), count);
+    v::Maxs(bits, bits, int32_t(1 << 22), count);
     // Only 255 carries into the ninth bit; it is infinity so far, and wants a fraction.
-    Adds(byte, byte, int32_t(1), count);
-    ShiftRight(byte, byte, int32_t(8), count);
-    ShiftLeft(byte, byte, int32_t(22), count);
-    Add(bits, bits, byte, count);
+    v::Adds(byte, byte, int32_t(1), count);
+    v::ShiftRight(byte, byte, int32_t(8), count);
+    v::ShiftLeft(byte, byte, int32_t(22), count);
+    v::Add(bits, bits, byte, count);
   }
 
  private:
@@ -75,25 +75,25 @@ class Decoder {
     CopyIn(raw, from, RowsIn(1, count, 0));
     raw_.EnQue(raw);
     raw = raw_.DeQue<uint8_t>();
-    Cast(halves_.Get<half>(), raw, RoundMode::CAST_NONE, count);
+    v::Cast(halves_.Get<half>(), raw, RoundMode::CAST_NONE, count);
     raw_.FreeTensor(raw);
-    Cast(Word(0), halves_.Get<half>(), RoundMode::CAST_RINT, count);
+    v::Cast(Word(0), halves_.Get<half>(), RoundMode::CAST_RINT, count);
   }
 
   /// Codes of four bits, which are used up. A magnitude's code c stands for the greatest of c / 2, c - 2 and 2c - 8.
   __aicore__ inline void E2m1Codes(const Local<float>& to, const Local<int32_t>& code, uint32_t count) {
     Local<int32_t> sign = Word(2), spare = Word(3);
     Local<float> number = spare.ReinterpretCast<float>(), other = code.ReinterpretCast<float>();
-    ShiftRight(sign, code, int32_t(3), count);
-    ShiftLeft(spare, sign, int32_t(3), count);
-    Sub(code, code, spare, count);
-    Cast(number, code, RoundMode::CAST_NONE, count);
-    Muls(to, number, 0.5f, count);
-    Adds(other, number, -2.0f, count);
-    Max(to, to, other, count);
-    Muls(other, number, 2.0f, count);
-    Adds(other, other, -8.0f, count);
-    Max(to, to, other, count);
+    v::ShiftRight(sign, code, int32_t(3), count);
+    v::ShiftLeft(spare, sign, int32_t(3), count);
+    v::Sub(code, code, spare, count);
+    v::Cast(number, code, RoundMode::CAST_NONE, count);
+    v::Muls(to, number, 0.5f, count);
+    v::Adds(other, number, -2.0f, count);
+    v::Max(to, to, other, count);
+    v::Muls(other, number, 2.0f, count);
+    v::Adds(other, other, -8.0f, count);
+    v::Max(to, to, other, count);
     ApplySigns(to, to, sign, count);
   }
 
@@ -101,10 +101,10 @@ class Decoder {
   __aicore__ inline void ApplySigns(const Local<float>& to, const Local<float>& from, const Local<int32_t>& sign,
                                     uint32_t count) {
     Local<float> factor = sign.ReinterpretCast<float>();
-    Cast(factor, sign, RoundMode::CAST_NONE, count);
-    Muls(factor, factor, -2.0f, count);
-    Adds(factor, factor, 1.0f, count);
-    Mul(to, from, factor, count);
+    v::Cast(factor, sign, RoundMode::CAST_NONE, count);
+    v::Muls(factor, factor, -2.0f, count);
+    v::Adds(factor, factor, 1.0f, count);
+    v::Mul(to, from, factor, count);
   }
 
   uint32_t most_ = 0;
@@ -116,11 +116,11 @@ class Decoder {
 __aicore__ inline void MultiplyBlocks(const Local<float>& values, const Local<float>& spread, uint32_t block, uint32_t blocks) {
   if (block == 128) {
     AscendC::BinaryRepeatParams halves(1, 1, 0, 16, 16, 1);
-    Mul(values, values, spread, 64, blocks, halves);
-    Mul(values[64], values[64], spread, 64, blocks, halves);
+    v::Mul(values, values, spread, 64, blocks, halves);
+    v::Mul(values[64], values[64], spread, 64, blocks, halves);
   } else {
     uint8_t stride = uint8_t(block / block_floats);
-    Mul(values, values, spread, block, blocks, AscendC::BinaryRepeatParams(1, 1, 0, stride, stride, 1));
+    v::Mul(values, values, spread, block, blocks, AscendC::BinaryRepeatParams(1, 1, 0, stride, stride, 1));
   }
 }
 

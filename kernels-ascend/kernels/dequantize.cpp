@@ -34,7 +34,7 @@ extern "C" __global__ __aicore__ void mxhal_dequantize_tiles(GM_ADDR x, GM_ADDR 
     Fill(scale, 0.0f, most_scales);
     decoder.E4m3(values, BytesAt(x, row * k + first), count);
     decoder.E8m0(scale, BytesAt(scales, row / tile * scales_of_row + first / tile), blocks);
-    Brcb(spread, scale, most_scales / block_floats, AscendC::BrcbRepeatParams{1, 8});
+    v::Brcb(spread, scale, most_scales / block_floats, AscendC::BrcbRepeatParams{1, 8});
     MultiplyBlocks(values, spread, tile, blocks);
     writer.Write(y, output, row * k + first, values, count);
   }

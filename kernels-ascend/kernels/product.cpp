@@ -54,15 +54,15 @@ class Product {
         }
       }
       for (uint32_t row = 0; row < rows; row++) {
-        WholeReduceSum(parts, lanes[row * product_outputs * repeat_floats], repeat_floats, outputs, 1, 1, 8);
+        v::WholeReduceSum(parts, lanes[row * product_outputs * repeat_floats], repeat_floats, outputs, 1, 1, 8);
         Local<float> sum = sums[row * product_outputs];
-        Add(sum, sum, parts, outputs);
+        v::Add(sum, sum, parts, outputs);
       }
     }
     if (bias != nullptr) reader_.Read(bias_.Get<float>(), bias, FORMAT_F32, group * shape_.n + first_output, outputs);
     for (uint32_t row = 0; row < rows; row++) {
       Local<float> sum = sums[row * product_outputs];
-      if (bias != nullptr) Add(sum, sum, bias_.Get<float>(), outputs);
+      if (bias != nullptr) v::Add(sum, sum, bias_.Get<float>(), outputs);
       writer_.Write(y, output, (first_row + row) * shape_.n + first_output, sum, outputs);
     }
   }
@@ -111,7 +111,7 @@ class Product {
     Local<float> factors = scales_.Get<float>(), spread = spread_.Get<float>();
     Fill(factors, 0.0f, most_scales);
     decoder_.E8m0(factors, BytesAt(scales, scale), blocks);
-    Brcb(spread, factors, most_scales / block_floats, AscendC::BrcbRepeatParams{1, 8});
+    v::Brcb(spread, factors, most_scales / block_floats, AscendC::BrcbRepeatParams{1, 8});
     if (shape_.element == ELEMENT_E2M1) {
       MultiplyBlocks(weights, spread, block / 2, blocks);
       MultiplyBlocks(odd, spread, block / 2, blocks);
@@ -123,14 +123,14 @@ class Product {
   /// Products with the weights, summed to 64 lanes.
   __aicore__ inline void MultiplyInto(const Local<float>& lanes, const Local<float>& input) {
     Local<float> products = products_.Get<float>();
-    Mul(products, input, weights_.Get<float>(), padded_);
+    v::Mul(products, input, weights_.Get<float>(), padded_);
     uint32_t width = padded_;
     while (width > 2 * repeat_floats) {
       uint32_t half = RoundUp(width / 2, repeat_floats);
-      Add(products, products, products[half], width - half);
+      v::Add(products, products, products[half], width - half);
       width = half;
     }
-    Add(lanes, products, products[repeat_floats], repeat_floats);
+    v::Add(lanes, products, products[repeat_floats], repeat_floats);
   }
 
   ProductShape shape_;

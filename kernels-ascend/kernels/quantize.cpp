@@ -71,53 +71,53 @@ class Quantizer {
     Local<float> magnitudes = magnitudes_.Get<float>(), zeros = first_.Get<float>();
     Local<float> amax = amax_.Get<float>(), lost = lost_.Get<float>();
     // A number times zero is zero, and what is none is a NaN.
-    Muls(zeros, values, 0.0f, columns);
-    Abs(magnitudes, values, columns);
+    v::Muls(zeros, values, 0.0f, columns);
+    v::Abs(magnitudes, values, columns);
     Fill(amax, 0.0f, quantize_blocks);
     Fill(lost, 0.0f, quantize_blocks);
     if (rule_.block == 128) {
       // Halves of blocks onto each other, so that a block is one repeat.
       AscendC::BinaryRepeatParams halves(1, 1, 1, 8, 16, 16);
       Local<float> folded = second_.Get<float>();
-      Add(folded, zeros, zeros[64], 64, blocks, halves);
-      WholeReduceSum(lost, folded, 64, blocks, 1, 1, 8);
-      Max(folded, magnitudes, magnitudes[64], 64, blocks, halves);
-      WholeReduceMax(amax, folded, 64, blocks, 1, 1, 8, AscendC::ReduceOrder::ORDER_ONLY_VALUE);
+      v::Add(folded, zeros, zeros[64], 64, blocks, halves);
+      v::WholeReduceSum(lost, folded, 64, blocks, 1, 1, 8);
+      v::Max(folded, magnitudes, magnitudes[64], 64, blocks, halves);
+      v::WholeReduceMax(amax, folded, 64, blocks, 1, 1, 8, AscendC::ReduceOrder::ORDER_ONLY_VALUE);
     } else {
-      WholeReduceSum(lost, zeros, 32, blocks, 1, 1, 4);
-      WholeReduceMax(amax, magnitudes, 32, blocks, 1, 1, 4, AscendC::ReduceOrder::ORDER_ONLY_VALUE);
+      v::WholeReduceSum(lost, zeros, 32, blocks, 1, 1, 4);
+      v::WholeReduceMax(amax, magnitudes, 32, blocks, 1, 1, 4, AscendC::ReduceOrder::ORDER_ONLY_VALUE);
     }
-    CompareScalar(mask_.Get<uint8_t>(), lost, 0.0f, AscendC::CMPMODE::EQ, quantize_blocks);
-    Maxs(amax, amax, rule_.amax_floor, quantize_blocks);
+    v::CompareScalar(mask_.Get<uint8_t>(), lost, 0.0f, AscendC::CMPMODE::EQ, quantize_blocks);
+    v::Maxs(amax, amax, rule_.amax_floor, quantize_blocks);
     // A magnitude of zero, and a subnormal one, come out below byte 0 by any rule.
     Local<int32_t> bytes = amax.ReinterpretCast<int32_t>();
-    Adds(bytes, bytes, rule_.carry, quantize_blocks);
-    ShiftRight(bytes, bytes, int32_t(23), quantize_blocks);
-    Adds(bytes, bytes, -rule_.emax, quantize_blocks);
-    Maxs(bytes, bytes, int32_t(0), quantize_blocks);
-    Mins(bytes, bytes, int32_t(254), quantize_blocks);
+    v::Adds(bytes, bytes, rule_.carry, quantize_blocks);
+    v::ShiftRight(bytes, bytes, int32_t(23), quantize_blocks);
+    v::Adds(bytes, bytes, -rule_.emax, quantize_blocks);
+    v::Maxs(bytes, bytes, int32_t(0), quantize_blocks);
+    v::Mins(bytes, bytes, int32_t(254), quantize_blocks);
     // No finite magnitude comes near byte 254, so that one over the scale is a normal number.
     Local<int32_t> inverse = second_.Get<int32_t>();
-    Muls(inverse, bytes, int32_t(-1), quantize_blocks);
-    Adds(inverse, inverse, int32_t(254), quantize_blocks);
-    ShiftLeft(inverse, inverse, int32_t(23), quantize_blocks);
+    v::Muls(inverse, bytes, int32_t(-1), quantize_blocks);
+    v::Adds(inverse, inverse, int32_t(254), quantize_blocks);
+    v::ShiftLeft(inverse, inverse, int32_t(23), quantize_blocks);
   }
 
   /// Divides each block by its scale.
   __aicore__ inline void Apply(const Local<float>& values, uint32_t blocks) {
     Local<float> spread = spread_.Get<float>();
-    Brcb(spread, second_.Get<float>(), quantize_blocks / 8, AscendC::BrcbRepeatParams{1, 8});
+    v::Brcb(spread, second_.Get<float>(), quantize_blocks / 8, AscendC::BrcbRepeatParams{1, 8});
     MultiplyBlocks(values, spread, rule_.block, blocks);
   }
 
   __aicore__ inline void WriteScales(const Global<uint8_t>& to, uint32_t count) {
     Local<float> numbers = lost_.Get<float>();
     Local<half> halves = halves_.Get<half>();
-    Cast(numbers, amax_.Get<int32_t>(), RoundMode::CAST_NONE, quantize_blocks);
-    Select(numbers, mask_.Get<uint8_t>(), numbers, 255.0f, AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, quantize_blocks);
-    Cast(halves, numbers, RoundMode::CAST_RINT, quantize_blocks);
+    v::Cast(numbers, amax_.Get<int32_t>(), RoundMode::CAST_NONE, quantize_blocks);
+    v::Select(numbers, mask_.Get<uint8_t>(), numbers, 255.0f, AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, quantize_blocks);
+    v::Cast(halves, numbers, RoundMode::CAST_RINT, quantize_blocks);
     Local<uint8_t> bytes = scales_queue_.AllocTensor<uint8_t>();
-    Cast(bytes, halves, RoundMode::CAST_RINT, quantize_blocks);
+    v::Cast(bytes, halves, RoundMode::CAST_RINT, quantize_blocks);
     scales_queue_.EnQue(bytes);
     bytes = scales_queue_.DeQue<uint8_t>();
     AscendC::DataCopyPad(to, bytes, RowsOut(1, count, 0));
@@ -127,8 +127,8 @@ class Quantizer {
   /// 1 where there is a sign, as a float, to `to`.
   __aicore__ inline void Signs(const Local<float>& to, uint32_t columns) {
     Local<uint32_t> bits = to.ReinterpretCast<uint32_t>();
-    ShiftRight(bits, values_.Get<uint32_t>(), uint32_t(31), columns);
-    Cast(to, to.ReinterpretCast<int32_t>(), RoundMode::CAST_NONE, columns);
+    v::ShiftRight(bits, values_.Get<uint32_t>(), uint32_t(31), columns);
+    v::Cast(to, to.ReinterpretCast<int32_t>(), RoundMode::CAST_NONE, columns);
   }
 
   /// Bytes, two codes in each, as floats at the front of `values_`.
@@ -138,23 +138,23 @@ class Quantizer {
   __aicore__ inline void EncodeE2m1(uint32_t columns) {
     Local<float> values = values_.Get<float>(), m = magnitudes_.Get<float>();
     Local<float> code = first_.Get<float>(), other = second_.Get<float>();
-    Abs(m, values, columns);
+    v::Abs(m, values, columns);
     Signs(values, columns);
-    Muls(code, m, 2.0f, columns);
+    v::Muls(code, m, 2.0f, columns);
     Rint(code, code, columns);
     Rint(other, m, columns);
-    Adds(other, other, 2.0f, columns);
-    Min(code, code, other, columns);
-    Muls(other, m, 0.5f, columns);
+    v::Adds(other, other, 2.0f, columns);
+    v::Min(code, code, other, columns);
+    v::Muls(other, m, 0.5f, columns);
     Rint(other, other, columns);
-    Adds(other, other, 4.0f, columns);
-    Min(code, code, other, columns);
-    Mins(code, code, 7.0f, columns);
-    Muls(values, values, 8.0f, columns);
-    Add(code, code, values, columns);
+    v::Adds(other, other, 4.0f, columns);
+    v::Min(code, code, other, columns);
+    v::Mins(code, code, 7.0f, columns);
+    v::Muls(values, values, 8.0f, columns);
+    v::Add(code, code, values, columns);
     uint32_t repeats = columns / repeat_floats;
-    Mul(code, code, places_.Get<float>(), repeat_floats, repeats, AscendC::BinaryRepeatParams(1, 1, 1, 8, 8, 0));
-    PairReduceSum(values, code, repeats, repeat_floats, 1, 1, 8);
+    v::Mul(code, code, places_.Get<float>(), repeat_floats, repeats, AscendC::BinaryRepeatParams(1, 1, 1, 8, 8, 0));
+    v::PairReduceSum(values, code, repeats, repeat_floats, 1, 1, 8);
   }
 
   /// Bytes as floats in `values_`.
@@ -164,33 +164,33 @@ class Quantizer {
     constexpr float least_normal = 0.015625f;
     Local<float> values = values_.Get<float>(), m = magnitudes_.Get<float>(), steps = first_.Get<float>();
     Local<int32_t> bits = m.ReinterpretCast<int32_t>(), odd = second_.Get<int32_t>(), whole = first_.Get<int32_t>();
-    Abs(m, values, columns);
+    v::Abs(m, values, columns);
     Signs(values, columns);
-    Muls(values, values, 128.0f, columns);
-    Mins(m, m, 448.0f, columns);
-    Mins(steps, m, least_normal, columns);
-    Muls(steps, steps, 512.0f, columns);
+    v::Muls(values, values, 128.0f, columns);
+    v::Mins(m, m, 448.0f, columns);
+    v::Mins(steps, m, least_normal, columns);
+    v::Muls(steps, steps, 512.0f, columns);
     Rint(steps, steps, columns);
-    Add(values, values, steps, columns);
-    Maxs(m, m, least_normal, columns);
-    ShiftRight(odd, bits, int32_t(20), columns);
-    ShiftRight(whole, odd, int32_t(1), columns);
-    ShiftLeft(whole, whole, int32_t(1), columns);
-    Sub(odd, odd, whole, columns);
-    Add(bits, bits, odd, columns);
-    Adds(bits, bits, int32_t(0x7ffff), columns);
-    ShiftRight(bits, bits, int32_t(20), columns);
+    v::Add(values, values, steps, columns);
+    v::Maxs(m, m, least_normal, columns);
+    v::ShiftRight(odd, bits, int32_t(20), columns);
+    v::ShiftRight(whole, odd, int32_t(1), columns);
+    v::ShiftLeft(whole, whole, int32_t(1), columns);
+    v::Sub(odd, odd, whole, columns);
+    v::Add(bits, bits, odd, columns);
+    v::Adds(bits, bits, int32_t(0x7ffff), columns);
+    v::ShiftRight(bits, bits, int32_t(20), columns);
     // 2^-6 is code 8 by both counts.
-    Adds(bits, bits, int32_t(-(120 << 3) - 8), columns);
-    Cast(steps, bits, RoundMode::CAST_NONE, columns);
-    Add(values, values, steps, columns);
+    v::Adds(bits, bits, int32_t(-(120 << 3) - 8), columns);
+    v::Cast(steps, bits, RoundMode::CAST_NONE, columns);
+    v::Add(values, values, steps, columns);
   }
 
   __aicore__ inline void WriteCodes(const Global<uint8_t>& to, uint32_t count) {
     Local<half> halves = halves_.Get<half>();
-    Cast(halves, values_.Get<float>(), RoundMode::CAST_RINT, count);
+    v::Cast(halves, values_.Get<float>(), RoundMode::CAST_RINT, count);
     Local<uint8_t> bytes = codes_queue_.AllocTensor<uint8_t>();
-    Cast(bytes, halves, RoundMode::CAST_RINT, count);
+    v::Cast(bytes, halves, RoundMode::CAST_RINT, count);
     codes_queue_.EnQue(bytes);
     bytes = codes_queue_.DeQue<uint8_t>();
     AscendC::DataCopyPad(to, bytes, RowsOut(1, count, 0));

@@ -50,7 +50,7 @@ class Router {
     reader_.Read(logit, logits, FORMAT_F32, token * shape_.experts, shape_.experts);
     ScoreExperts(padded);
     if (has_bias_) {
-      Add(Row(KEY), Row(SCORE), Row(BIAS), shape_.experts);
+      v::Add(Row(KEY), Row(SCORE), Row(BIAS), shape_.experts);
     } else {
       Move(Row(KEY), Row(SCORE), shape_.experts);
     }
@@ -91,38 +91,38 @@ class Router {
       return;
     }
     // e^-|z|.
-    Abs(other, logit, n);
-    Muls(other, other, -1.0f, n);
+    v::Abs(other, logit, n);
+    v::Muls(other, other, -1.0f, n);
     Power(e, other, n);
     if (shape_.score == SCORE_SIGMOID) {
       // e / (1 + e) below zero, 1 / (1 + e) above; what is no number is neither, and stays none.
-      CompareScalar(mask, logit, 0.0f, AscendC::CMPMODE::LT, n);
-      Select(score, mask, e, FloatOf(0x7fc00000), AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, n);
-      CompareScalar(mask, logit, 0.0f, AscendC::CMPMODE::GE, n);
+      v::CompareScalar(mask, logit, 0.0f, AscendC::CMPMODE::LT, n);
+      v::Select(score, mask, e, FloatOf(0x7fc00000), AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, n);
+      v::CompareScalar(mask, logit, 0.0f, AscendC::CMPMODE::GE, n);
       Replace(score, mask, 1.0f, other, n);
-      Adds(e, e, 1.0f, n);
-      Div(score, score, e, n);
+      v::Adds(e, e, 1.0f, n);
+      v::Div(score, score, e, n);
       return;
     }
     // softplus(z) = max(z, 0) + log1p(e^-|z|).
     Log1p(score, e, n);
-    Abs(other, logit, n);
-    Add(other, other, logit, n);
-    Muls(other, other, 0.5f, n);
-    Add(score, score, other, n);
-    Sqrt(score, score, n);
+    v::Abs(other, logit, n);
+    v::Add(other, other, logit, n);
+    v::Muls(other, other, 0.5f, n);
+    v::Add(score, score, other, n);
+    v::Sqrt(score, score, n);
     // Far below, its root is e^(z / 2), which is a number still where e^z is none.
-    Muls(other, logit, 0.5f, n);
-    Mins(other, other, 0.0f, n);
+    v::Muls(other, logit, 0.5f, n);
+    v::Mins(other, other, 0.0f, n);
     Power(e, other, n);
-    CompareScalar(mask, logit, -30.0f, AscendC::CMPMODE::LT, n);
-    Select(score, mask, e, score, AscendC::SELMODE::VSEL_TENSOR_TENSOR_MODE, n);
+    v::CompareScalar(mask, logit, -30.0f, AscendC::CMPMODE::LT, n);
+    v::Select(score, mask, e, score, AscendC::SELMODE::VSEL_TENSOR_TENSOR_MODE, n);
   }
 
   /// e^x for x that are not positive, and are used up.
   __aicore__ inline void Power(const Local<float>& to, const Local<float>& x, uint32_t n) {
     Local<float> quarter = Row(SECOND), exponent = Row(THIRD);
-    Maxs(x, x, least_exponent, n);
+    v::Maxs(x, x, least_exponent, n);
     Exponential(to, exponent, x, nullptr, n);
     Quarters(quarter, x, exponent, n);
     ScaleDown(to, quarter, x, n);
@@ -131,19 +131,19 @@ class Router {
   /// log(1 + u) for u between 0 and 1: twice the area tangent of s = u / (u + 2), by its series in s².
   __aicore__ inline void Log1p(const Local<float>& to, const Local<float>& u, uint32_t n) {
     Local<float> square = Row(SECOND), s = Row(THIRD);
-    Adds(s, u, 2.0f, n);
-    Div(s, u, s, n);
-    Mul(square, s, s, n);
+    v::Adds(s, u, 2.0f, n);
+    v::Div(s, u, s, n);
+    v::Mul(square, s, s, n);
     constexpr float factors[] = {1.0f / 15.0f, 1.0f / 13.0f, 1.0f / 11.0f, 1.0f / 9.0f,
                                  1.0f / 7.0f,  1.0f / 5.0f,  1.0f / 3.0f,  1.0f};
-    Muls(to, square, 1.0f / 17.0f, n);
-    Adds(to, to, factors[0], n);
+    v::Muls(to, square, 1.0f / 17.0f, n);
+    v::Adds(to, to, factors[0], n);
     for (int term = 1; term < 8; term++) {
-      Mul(to, to, square, n);
-      Adds(to, to, factors[term], n);
+      v::Mul(to, to, square, n);
+      v::Adds(to, to, factors[term], n);
     }
-    Mul(to, to, s, n);
-    Muls(to, to, 2.0f, n);
+    v::Mul(to, to, s, n);
+    v::Muls(to, to, 2.0f, n);
   }
 
   /// By the scalar unit: each slot's is the first, in order, of those behind the slot's before.
@@ -194,11 +194,11 @@ class Router {
       for (uint32_t slot = 0; slot < n; slot++) sum += chosen.GetValue(slot);
       Order<HardEvent::S_V>();
       Fill(Row(FIRST), sum, n);
-      Div(chosen, chosen, Row(FIRST), n);
+      v::Div(chosen, chosen, Row(FIRST), n);
     } else {
       Order<HardEvent::S_V>();
     }
-    Muls(chosen, chosen, shape_.scale, n);
+    v::Muls(chosen, chosen, shape_.scale, n);
   }
 
   /// e^(x - largest), with what the difference lost when it was rounded.
@@ -206,18 +206,18 @@ class Router {
     Local<float> difference = Row(FIRST), rest = Row(KEY), part = Row(LOGIT);
     uint32_t padded = RoundUp(n, repeat_floats);
     Fill(difference, 0.0f, padded);
-    Adds(difference, x, -largest, n);
-    Sub(part, difference, x, n);
-    Sub(rest, difference, part, n);
-    Sub(rest, x, rest, n);
-    Muls(part, part, -1.0f, n);
-    Adds(part, part, -largest, n);
-    Add(rest, rest, part, n);
+    v::Adds(difference, x, -largest, n);
+    v::Sub(part, difference, x, n);
+    v::Sub(rest, difference, part, n);
+    v::Sub(rest, x, rest, n);
+    v::Muls(part, part, -1.0f, n);
+    v::Adds(part, part, -largest, n);
+    v::Add(rest, rest, part, n);
     // Of what is far below, or infinite, nothing is corrected.
     Local<uint8_t> mask = mask_.Get<uint8_t>();
-    CompareScalar(mask, difference, least_exponent, AscendC::CMPMODE::GT, padded);
-    Select(rest, mask, rest, 0.0f, AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, n);
-    Maxs(difference, difference, least_exponent, n);
+    v::CompareScalar(mask, difference, least_exponent, AscendC::CMPMODE::GT, padded);
+    v::Select(rest, mask, rest, 0.0f, AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, n);
+    v::Maxs(difference, difference, least_exponent, n);
     Local<float> quarter = Row(SECOND), exponent = Row(THIRD);
     Exponential(x, exponent, difference, &rest, n);
     Quarters(quarter, difference, exponent, n);

@@ -58,38 +58,38 @@ class SwiGlu {
     Local<float> mantissa = Row(MANTISSA), exponent = Row(EXPONENT), share = Row(SHARE), quarter = Row(QUARTER);
     Local<uint8_t> negative = negative_.Get<uint8_t>();
     if (form_.is_gpt_oss) {
-      Muls(x, gate, form_.alpha, n);
-      Adds(up, up, 1.0f, n);
+      v::Muls(x, gate, form_.alpha, n);
+      v::Adds(up, up, 1.0f, n);
     } else {
       Move(x, gate, n);
     }
-    CompareScalar(negative, x, 0.0f, AscendC::CMPMODE::LT, n);
+    v::CompareScalar(negative, x, 0.0f, AscendC::CMPMODE::LT, n);
     if (form_.is_gpt_oss) FindRest();
-    Abs(x, x, n);
-    Muls(x, x, -1.0f, n);
-    Maxs(x, x, least_exponent, n);
+    v::Abs(x, x, n);
+    v::Muls(x, x, -1.0f, n);
+    v::Maxs(x, x, least_exponent, n);
     Exponential(mantissa, exponent, x, form_.is_gpt_oss ? &rest : nullptr, n);
     // share = g / (1 + e).
     Move(share, mantissa, n);
     Move(x, exponent, n);
     Quarters(quarter, rest, x, n);
     ScaleDown(share, quarter, rest, n);
-    Adds(share, share, 1.0f, n);
-    Div(share, gate, share, n);
+    v::Adds(share, share, 1.0f, n);
+    v::Div(share, gate, share, n);
     // e once more where x is negative, else 1.
-    Select(mantissa, negative, mantissa, 1.0f, AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, n);
-    Select(exponent, negative, exponent, 0.0f, AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, n);
+    v::Select(mantissa, negative, mantissa, 1.0f, AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, n);
+    v::Select(exponent, negative, exponent, 0.0f, AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, n);
     Quarters(quarter, rest, exponent, n);
-    Mul(up, up, quarter, n);
-    Mul(up, up, quarter, n);
-    Mul(up, up, share, n);
-    Mul(up, up, mantissa, n);
-    Mul(up, up, quarter, n);
-    Mul(up, up, rest, n);
+    v::Mul(up, up, quarter, n);
+    v::Mul(up, up, quarter, n);
+    v::Mul(up, up, share, n);
+    v::Mul(up, up, mantissa, n);
+    v::Mul(up, up, quarter, n);
+    v::Mul(up, up, rest, n);
   }
 
   __aicore__ inline void Write(GM_ADDR y, uint64_t output, uint64_t offset, uint32_t count, float weight) {
-    Muls(Row(UP), Row(UP), weight, count);
+    v::Muls(Row(UP), Row(UP), weight, count);
     writer_.Write(y, output, offset, Row(UP), count);
   }
 
@@ -101,11 +101,11 @@ class SwiGlu {
   /// gate at most the limit, up within it on both sides. A comparison that a NaN fails leaves it as it is.
   __aicore__ inline void Clamp() {
     Local<uint8_t> beyond = mask_.Get<uint8_t>();
-    CompareScalar(beyond, Row(GATE), form_.limit, AscendC::CMPMODE::GT, padded_);
+    v::CompareScalar(beyond, Row(GATE), form_.limit, AscendC::CMPMODE::GT, padded_);
     Replace(Row(GATE), beyond, form_.limit, Row(X), padded_);
-    CompareScalar(beyond, Row(UP), form_.limit, AscendC::CMPMODE::GT, padded_);
+    v::CompareScalar(beyond, Row(UP), form_.limit, AscendC::CMPMODE::GT, padded_);
     Replace(Row(UP), beyond, form_.limit, Row(X), padded_);
-    CompareScalar(beyond, Row(UP), -form_.limit, AscendC::CMPMODE::LT, padded_);
+    v::CompareScalar(beyond, Row(UP), -form_.limit, AscendC::CMPMODE::LT, padded_);
     Replace(Row(UP), beyond, -form_.limit, Row(X), padded_);
   }
 
@@ -115,25 +115,25 @@ class SwiGlu {
     uint32_t n = padded_;
     Local<float> gate = Row(GATE), x = Row(X), rest = Row(REST), high = Row(SHARE), low = Row(QUARTER), part = Row(MANTISSA);
     Local<int32_t> bits = high.ReinterpretCast<int32_t>();
-    ShiftRight(bits, gate.ReinterpretCast<int32_t>(), int32_t(12), n);
-    ShiftLeft(bits, bits, int32_t(12), n);
-    Sub(low, gate, high, n);
-    Muls(rest, high, form_.alpha_high, n);
-    Sub(rest, rest, x, n);
-    Muls(part, low, form_.alpha_high, n);
-    Add(rest, rest, part, n);
-    Muls(part, high, form_.alpha_low, n);
-    Add(rest, rest, part, n);
-    Muls(part, low, form_.alpha_low, n);
-    Add(rest, rest, part, n);
+    v::ShiftRight(bits, gate.ReinterpretCast<int32_t>(), int32_t(12), n);
+    v::ShiftLeft(bits, bits, int32_t(12), n);
+    v::Sub(low, gate, high, n);
+    v::Muls(rest, high, form_.alpha_high, n);
+    v::Sub(rest, rest, x, n);
+    v::Muls(part, low, form_.alpha_high, n);
+    v::Add(rest, rest, part, n);
+    v::Muls(part, high, form_.alpha_low, n);
+    v::Add(rest, rest, part, n);
+    v::Muls(part, low, form_.alpha_low, n);
+    v::Add(rest, rest, part, n);
     // x + rest is exact; -|x| goes with rest where x is negative, and with -rest elsewhere.
-    Muls(part, rest, -1.0f, n);
-    Select(rest, negative_.Get<uint8_t>(), rest, part, AscendC::SELMODE::VSEL_TENSOR_TENSOR_MODE, n);
+    v::Muls(part, rest, -1.0f, n);
+    v::Select(rest, negative_.Get<uint8_t>(), rest, part, AscendC::SELMODE::VSEL_TENSOR_TENSOR_MODE, n);
     // Far out there is nothing to correct, and what overflowed left no number.
     Local<uint8_t> near = mask_.Get<uint8_t>();
-    Abs(part, x, n);
-    CompareScalar(near, part, -least_exponent, AscendC::CMPMODE::LT, n);
-    Select(rest, near, rest, 0.0f, AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, n);
+    v::Abs(part, x, n);
+    v::CompareScalar(near, part, -least_exponent, AscendC::CMPMODE::LT, n);
+    v::Select(rest, near, rest, 0.0f, AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, n);
   }
 
   SwiGluForm form_;

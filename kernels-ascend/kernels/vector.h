@@ -50,8 +50,9 @@ __aicore__ inline void Order() {
   AscendC::WaitFlag<event>(id);
 }
 
-// Vector instructions, each with a barrier behind it: whether the 950 orders those that depend on one another by itself
-// is not documented for all of them.
+/// Vector instructions, each with a barrier behind it: whether the 950 orders those that depend on one another by itself
+/// is not documented for all of them. They are called by their full name, or else those of AscendC would be found.
+namespace v {
 
 #define MXHAL_ORDERED(Name)                                         \
   template <class... Arguments>                                     \
@@ -90,6 +91,8 @@ MXHAL_ORDERED_WITH_SCALAR(ShiftLeft)
 MXHAL_ORDERED_WITH_SCALAR(ShiftRight)
 #undef MXHAL_ORDERED_WITH_SCALAR
 
+}  // namespace v
+
 template <class T>
 __aicore__ inline void Fill(const Local<T>& to, T value, uint32_t count) {
   AscendC::Duplicate(to, value, int32_t(count));
@@ -98,19 +101,19 @@ __aicore__ inline void Fill(const Local<T>& to, T value, uint32_t count) {
 
 /// To whole numbers, ties to even.
 __aicore__ inline void Rint(const Local<float>& to, const Local<float>& from, uint32_t count) {
-  Cast(to, from, RoundMode::CAST_RINT, count);
+  v::Cast(to, from, RoundMode::CAST_RINT, count);
 }
 
 /// The same bits.
 __aicore__ inline void Move(const Local<float>& to, const Local<float>& from, uint32_t count) {
-  Adds(to.ReinterpretCast<int32_t>(), from.ReinterpretCast<int32_t>(), int32_t(0), count);
+  v::Adds(to.ReinterpretCast<int32_t>(), from.ReinterpretCast<int32_t>(), int32_t(0), count);
 }
 
 /// Where the mask has a bit the number, elsewhere what was there. `filled` is room for as many.
 __aicore__ inline void Replace(const Local<float>& to, const Local<uint8_t>& mask, float number, const Local<float>& filled,
                                uint32_t count) {
   Fill(filled, number, count);
-  Select(to, mask, filled, to, AscendC::SELMODE::VSEL_TENSOR_TENSOR_MODE, count);
+  v::Select(to, mask, filled, to, AscendC::SELMODE::VSEL_TENSOR_TENSOR_MODE, count);
 }
 
 /// Of rows in device memory and in UB: `gap` bytes lie between those of device memory.
@@ -170,9 +173,9 @@ class FloatReader {
     if (format == FORMAT_F32) {
       Move(to, raw.ReinterpretCast<float>(), count);
     } else if (format == FORMAT_BF16) {
-      Cast(to, raw.ReinterpretCast<bfloat16_t>(), RoundMode::CAST_NONE, count);
+      v::Cast(to, raw.ReinterpretCast<bfloat16_t>(), RoundMode::CAST_NONE, count);
     } else {
-      Cast(to, raw.ReinterpretCast<half>(), RoundMode::CAST_NONE, count);
+      v::Cast(to, raw.ReinterpretCast<half>(), RoundMode::CAST_NONE, count);
     }
     queue_.FreeTensor(raw);
   }
@@ -191,9 +194,9 @@ class FloatWriter {
     if (format == FORMAT_F32) {
       Move(raw.ReinterpretCast<float>(), from, count);
     } else if (format == FORMAT_BF16) {
-      Cast(raw.ReinterpretCast<bfloat16_t>(), from, RoundMode::CAST_RINT, count);
+      v::Cast(raw.ReinterpretCast<bfloat16_t>(), from, RoundMode::CAST_RINT, count);
     } else {
-      Cast(raw.ReinterpretCast<half>(), from, RoundMode::CAST_RINT, count);
+      v::Cast(raw.ReinterpretCast<half>(), from, RoundMode::CAST_RINT, count);
     }
     queue_.EnQue(raw);
     raw = queue_.DeQue<uint8_t>();

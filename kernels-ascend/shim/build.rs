@@ -30,11 +30,15 @@ fn library(here: &Path, sources: &[PathBuf], library: &Path) {
     let mut build = cc::Build::new();
     // Multiplications and additions are two instructions with two roundings, as AscendC has them.
     build.cpp(true).pic(true).opt_level(2).std("c++17").warnings(true).extra_warnings(true);
-    build.flag("-ffp-contract=off").flag("-fvisibility=hidden").include(here.join("include")).cargo_metadata(false);
+    build
+        .flag("-ffp-contract=off")
+        .flag("-fvisibility=hidden")
+        .include(here.join("include"))
+        .cargo_metadata(false);
     build.file(here.join("src/machine.cpp")).files(sources);
     let objects = build.compile_intermediates();
     let mut link = build.get_compiler().to_command();
-    link.args(["-shared", "-Wl,--no-undefined", "-o"]).arg(library).args(objects).arg("-lm");
+    link.args(["-shared", "-s", "-Wl,--no-undefined", "-o"]).arg(library).args(objects).arg("-lm");
     let output = link.output().unwrap_or_else(|error| panic!("{link:?}: {error}; install a C++ compiler"));
     assert!(output.status.success(), "{link:?}\n{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -228,3 +228,54 @@ impl PermutePlaces {
     /// The most experts that a core has room to count.
     pub const MOST_EXPERTS: usize = 16_384;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The parameters' names of a kernel, as its source has them.
+    fn names_in_source(kernel: Kernel) -> Vec<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+        let declaration = format!("void {}(", kernel.name());
+        let source = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+            .find(|source| source.contains(&declaration))
+            .unwrap_or_else(|| panic!("no source declares {}", kernel.name()));
+        let (_, rest) = source.split_once(&declaration).unwrap();
+        let (list, _) = rest.split_once(')').unwrap();
+        list.split(',').map(|one| one.split_whitespace().last().unwrap().to_owned()).collect()
+    }
+
+    fn check<P: Parameters + Default>() -> Kernel {
+        assert_eq!(names_in_source(P::KERNEL), P::NAMES, "{:?}", P::KERNEL);
+        assert_eq!(P::default().words().len(), P::NAMES.len());
+        P::KERNEL
+    }
+
+    #[test]
+    fn parameters_are_those_of_the_sources_in_their_order() {
+        let checked = [
+            check::<Quantize>(),
+            check::<DequantizeTiles>(),
+            check::<Product>(),
+            check::<SwiGlu>(),
+            check::<Route>(),
+            check::<PermutePlaces>(),
+            check::<PermuteRows>(),
+            check::<Combine>(),
+        ];
+        assert_eq!(checked, Kernel::ALL);
+    }
+
+    #[test]
+    fn as_many_cores_have_work_as_there_are_items() {
+        assert_eq!(Product { n: 65, groups: 3, ..Product::default() }.launch().items, 9);
+        assert_eq!(Quantize { rows: 2, k: 4128, ..Quantize::default() }.launch().items, 4);
+        let launch = Combine { rows: 64, tokens: 5, columns: 7, ..Combine::default() }.launch();
+        assert_eq!((launch.kernel, launch.items, launch.arguments[0]), (Kernel::Combine, 5, 64));
+    }
+}

@@ -12,6 +12,7 @@ use mxhal_core::{
 use crate::constants::Constants;
 use crate::error::from_cann;
 use crate::fractal::Storages;
+use crate::kernels::Kernels;
 use crate::memory::{ALIGNMENT, Ledger, Place};
 use crate::op;
 use crate::soc::Soc;
@@ -22,6 +23,8 @@ use crate::weights::AscendWeights;
 /// What everything made by one device has in common. Handles with the same one belong together.
 pub(crate) struct Shared {
     pub(crate) offer: Offer,
+    /// None where the offer says why.
+    pub(crate) kernels: Option<Kernels>,
     /// Memory that is held here goes before the context does.
     pub(crate) constants: Constants,
     pub(crate) storages: Storages,
@@ -37,9 +40,10 @@ pub(crate) struct AscendDevice {
 }
 
 impl AscendDevice {
-    pub(crate) fn new(context: Context, offer: Offer, soc: Soc) -> Self {
+    pub(crate) fn new(context: Context, offer: Offer, kernels: Option<Kernels>, soc: Soc) -> Self {
         let shared = Shared {
             offer,
+            kernels,
             constants: Constants::default(),
             storages: Storages::default(),
             device_memory: Ledger::new(Place::Device),

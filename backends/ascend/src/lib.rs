@@ -15,6 +15,7 @@
 //! | `support` | what runs here: which functions there are, and which rules they have |
 //! | `session` | the two phases of CANN's operators: measured when a plan is made, enqueued when it runs |
 //! | `constants`, `integers` | arrays that operators read; 32-bit integers to 64 bits and back |
+//! | `kernels` | the kernels of our own: found, loaded, launched |
 //! | `weights` | weights in the layouts that CANN's products take |
 //! | `fractal` | tiles of weights, and their rows |
 //! | `op` | a file for each operator |
@@ -30,8 +31,8 @@
 //!
 //! # Numbers
 //!
-//! They are CANN's. It promises neither the same bits from run to run nor any order of sums, so nothing of the kind is
-//! declared.
+//! They are CANN's, and of it nothing is declared: it promises neither the same bits from run to run nor any order of sums.
+//! What a kernel of ours does alone is declared to be the same from run to run, for any batch, and in order of slot.
 
 mod constants;
 mod device;
@@ -39,6 +40,7 @@ mod error;
 mod export;
 mod fractal;
 mod integers;
+mod kernels;
 mod memory;
 mod op;
 mod options;
@@ -53,7 +55,7 @@ pub mod mapping {
     #![doc = include_str!("mapping.md")]
 }
 
-pub use options::{Options, W4a8, WeightLayout};
+pub use options::{Options, W4a8, W4a16, WeightLayout};
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -66,6 +68,7 @@ use mxhal_ffi::host::LogLevel;
 
 use crate::device::AscendDevice;
 use crate::error::from_cann;
+use crate::kernels::Kernels;
 use crate::soc::Soc;
 use crate::support::Offer;
 
@@ -160,10 +163,16 @@ impl Backend for Ascend {
             )));
         }
         let runtime = self.runtime()?;
-        let offer = Offer::of(runtime.library(), &self.options);
+        let soc = soc(&runtime)?;
         let context = Context::new(&runtime, index)
             .map_err(|error| unavailable(&format!("device {index} could not be opened"), error))?;
-        Ok(Arc::new(AscendDevice::new(context, offer, soc(&runtime)?)))
+        let kernels = Kernels::load(&context, &self.options);
+        if let (Err(why), Some(logger)) = (&kernels, &self.logger) {
+            logger.log(LogLevel::Info, "kernels", why);
+        }
+        let missing = kernels.as_ref().err().cloned();
+        let offer = Offer::of(runtime.library(), &self.options, missing);
+        Ok(Arc::new(AscendDevice::new(context, offer, kernels.ok(), soc)))
     }
 }
 

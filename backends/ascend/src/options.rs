@@ -9,19 +9,25 @@ use mxhal_core::{Error, Result};
 /// | key | value | default |
 /// | --- | --- | --- |
 /// | `cann_path` | the folder of the CANN installation, with `lib64` in it; the only one that is looked at | `ASCEND_HOME_PATH`, then the usual places |
+/// | `kernels` | the binary of mxhal's own kernels; the only one that is looked at | `mxhal_kernels.o` beside the plugin, then in `opp/vendors/mxhal` of the CANN folder |
 /// | `w4a8` | how MXFP4 weights lie for MXFP8 activations: `expand`, as E4M3 (two times the memory; all outputs, biases and groups), or `native`, as E2M1 (single products to BF16 and F16 without a bias) | `expand` |
 /// | `weights` | the layout of weights for quantized activations: `nd`, rows; or `nz`, FRACTAL_NZ, which takes the operators for it and `aclnnNpuFormatCast` | `nd` |
-/// | `skipped_ids` | what is known of expert ids: `possible`, some may be -1, and permute is refused because no operator of CANN takes them; or `never`, whoever calls permute promises that each is an expert's | `possible` |
+/// | `w4a16` | what multiplies BF16 activations: `kernel`, ours, on the vector units (every weight, output, bias and group), or `native`, CANN's, on the cube units (single MXFP4 matrices of an even number of rows, to BF16 without a bias) | `kernel` |
+/// | `skipped_ids` | what is known of expert ids: `possible`, some may be -1, and a kernel of ours permutes because no operator of CANN takes them; or `never`, whoever calls permute promises that each is an expert's, and CANN's operators do | `possible` |
 /// | `strided_rows` | what becomes of plain tensors whose rows lie apart: `copy`, row by row through the workspace, which plans then ask for; or `refuse`, when a plan is run | `copy` |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
     /// `cann_path`.
     pub cann_path: Option<PathBuf>,
+    /// `kernels`.
+    pub kernels: Option<PathBuf>,
     /// `w4a8`.
     pub w4a8: W4a8,
     /// `weights`.
     pub weights: WeightLayout,
+    /// `w4a16`.
+    pub w4a16: W4a16,
     /// Whether `skipped_ids` is `never`.
     pub ids_are_never_skipped: bool,
     /// Whether `strided_rows` is `refuse`.
@@ -48,9 +54,20 @@ pub enum WeightLayout {
     Nz,
 }
 
+/// What multiplies BF16 activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum W4a16 {
+    /// A kernel of ours: every weight, output, bias and group.
+    #[default]
+    Kernel,
+    /// `aclnnWeightQuantBatchMatmul`.
+    Native,
+}
+
 impl Options {
     /// The keys.
-    pub const KEYS: [&str; 5] = ["cann_path", "w4a8", "weights", "skipped_ids", "strided_rows"];
+    pub const KEYS: [&str; 7] =
+        ["cann_path", "kernels", "w4a8", "w4a16", "weights", "skipped_ids", "strided_rows"];
 
     /// Reads keys and values.
     ///
@@ -65,6 +82,14 @@ impl Options {
                     return Err(Error::invalid("option `cann_path` is empty; it is a folder, or left out"));
                 }
                 "cann_path" => options.cann_path = Some(PathBuf::from(value)),
+                "kernels" if value.is_empty() => {
+                    return Err(Error::invalid("option `kernels` is empty; it is a file, or left out"));
+                }
+                "kernels" => options.kernels = Some(PathBuf::from(value)),
+                "w4a16" => {
+                    options.w4a16 =
+                        one_of(key, value, [("kernel", W4a16::Kernel), ("native", W4a16::Native)])?;
+                }
                 "w4a8" => {
                     options.w4a8 = one_of(key, value, [("expand", W4a8::Expand), ("native", W4a8::Native)])?;
                 }
@@ -113,14 +138,18 @@ mod tests {
     fn each_option_is_read() {
         let options = parse(&[
             ("cann_path", "/opt/cann"),
+            ("kernels", "/opt/mxhal_kernels.o"),
             ("w4a8", "native"),
             ("weights", "nz"),
+            ("w4a16", "native"),
             ("skipped_ids", "never"),
             ("strided_rows", "refuse"),
         ])
         .unwrap();
         assert_eq!(options.cann_path.as_deref(), Some(std::path::Path::new("/opt/cann")));
-        assert_eq!((options.w4a8, options.weights), (W4a8::Native, WeightLayout::Nz));
+        assert_eq!(options.kernels.as_deref(), Some(std::path::Path::new("/opt/mxhal_kernels.o")));
+        assert_eq!((options.w4a8, options.w4a16), (W4a8::Native, W4a16::Native));
+        assert_eq!(options.weights, WeightLayout::Nz);
         assert!(options.ids_are_never_skipped && options.refuses_strided_rows);
         assert_eq!(parse(&[]).unwrap(), Options::default());
     }
@@ -130,6 +159,8 @@ mod tests {
         for (key, value, wanted) in [
             ("cann", "/opt/cann", "`cann_path`"),
             ("cann_path", "", "a folder"),
+            ("kernels", "", "a file"),
+            ("w4a16", "cube", "`kernel` or `native`"),
             ("w4a8", "fast", "`expand` or `native`"),
             ("weights", "zn", "`nd` or `nz`"),
             ("skipped_ids", "", "`possible` or `never`"),

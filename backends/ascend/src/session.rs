@@ -11,8 +11,8 @@
 //!   once and destroyed by CANN. Repeatable ones with refreshed addresses would save the first phase; which operators
 //!   allow them, and how their tensors are counted, is not documented for the ones used here.
 //!
-//! A session is the only place that enqueues: what CANN lacks and a kernel of ours does will be one more call here, launched
-//! on the same stream with scratch from the same workspace, and its operator's `check` will no longer refuse.
+//! A session is the only place that enqueues. What CANN lacks is done by a kernel of ours, launched on the same stream with
+//! scratch from the same workspace.
 //!
 //! The workspace of a run begins with what the operators want for themselves, shared by all of them because a stream
 //! runs them one after the other; behind it lies the scratch that holds what one hands to the next.
@@ -20,6 +20,7 @@
 use mxhal_cann::safe::{self, Context, DataType, Executor, TensorList, TensorSpec, TensorView};
 use mxhal_cann::sys;
 use mxhal_core::{Error, Format, Result, Span};
+use mxhal_kernels_ascend::Parameters;
 
 use crate::constants::Constant;
 use crate::device::Shared;
@@ -27,6 +28,7 @@ use crate::error::from_cann;
 use crate::memory::ALIGNMENT;
 use crate::op::Operand;
 use crate::stream::{copy, fill, pointer};
+use crate::support::Offer;
 
 /// What a plan wants of its workspace, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,7 +90,12 @@ impl<'a> Session<'a> {
         &self.shared.context
     }
 
-    /// What was asked for, and CANN's functions that were used, in their order.
+    /// What is installed, and what the options say.
+    pub(crate) fn offer(&self) -> &'a Offer {
+        &self.shared.offer
+    }
+
+    /// What was asked for, and the functions that were used, in their order.
     pub(crate) fn into_measured(self) -> (Needs, Vec<&'static str>) {
         (self.used, self.functions)
     }
@@ -196,6 +203,22 @@ impl<'a> Session<'a> {
     /// A list of one tensor.
     pub(crate) fn list(&self, tensor: TensorView) -> Result<TensorList> {
         TensorList::new(self.context(), vec![tensor]).map_err(from_cann)
+    }
+
+    /// Launches a kernel of ours.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::Internal`](mxhal_core::Status::Internal) where none are loaded: whoever launches them refuses before.
+    pub(crate) fn launch(&mut self, parameters: &impl Parameters) -> Result<()> {
+        let launch = parameters.launch();
+        self.functions.push(launch.kernel.name());
+        let Some(kernels) = &self.shared.kernels else {
+            return Err(Error::internal(format!("{} is launched, and is not loaded", launch.kernel.name())));
+        };
+        let Mode::Enqueue { stream, .. } = self.mode else { return Ok(()) };
+        // SAFETY: as for `view`.
+        unsafe { kernels.launch(stream, &launch) }
     }
 
     /// Takes what the first phase of an operator gave, and calls the second.

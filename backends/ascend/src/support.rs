@@ -11,6 +11,8 @@ use crate::options::Options;
 pub(crate) struct Offer {
     pub(crate) options: Options,
     operators: Vec<Found>,
+    /// Why there are no kernels of ours, where there are none.
+    missing_kernels: Option<String>,
 }
 
 /// An operator, and what was found of it.
@@ -23,8 +25,8 @@ struct Found {
 }
 
 impl Offer {
-    /// What a library has.
-    pub(crate) fn of(library: &Library, options: &Options) -> Self {
+    /// What a library has, and why there are no kernels if there are none.
+    pub(crate) fn of(library: &Library, options: &Options, missing_kernels: Option<String>) -> Self {
         let operators = library.operators().iter().map(|availability| Found {
             operator: availability.operator,
             versions: availability
@@ -35,7 +37,15 @@ impl Offer {
                 .collect(),
             words: availability.to_string(),
         });
-        Self { options: options.clone(), operators: operators.collect() }
+        Self { options: options.clone(), operators: operators.collect(), missing_kernels }
+    }
+
+    /// Refuses what needs a kernel of ours where they are not loaded.
+    pub(crate) fn needs_kernels(&self) -> Result<(), Refusal> {
+        match &self.missing_kernels {
+            None => Ok(()),
+            Some(why) => refuse(Reason::Library, why),
+        }
     }
 
     /// Refuses what needs an operator that is not there, or not in any of these versions.
@@ -54,13 +64,30 @@ impl Offer {
     }
 }
 
+/// By what an operator is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Means {
+    /// Operators of CANN's, perhaps with kernels of ours between them.
+    Cann,
+    /// Kernels of ours alone.
+    Kernels,
+}
+
 /// Yes, or why not; an error for an operator that does not validate.
 pub(crate) fn supports(offer: &Offer, op: &Op) -> Result<Support> {
     op.validate()?;
     let answer = op::executable(op).and_then(|op| op.check(offer));
     Ok(match answer {
         // CANN promises no order of sums, and its executors are not captured.
-        Ok(()) => Support::Yes(Properties::default()),
+        Ok(Means::Cann) => Support::Yes(Properties::default()),
+        Ok(Means::Kernels) => {
+            let sums = Properties { run_to_run: true, batch_invariant: true, ..Properties::default() };
+            Support::Yes(Properties {
+                thread_invariant: true,
+                slot_order: matches!(op, Op::Combine(_)),
+                ..sums
+            })
+        }
         Err(refusal) => Support::No(refusal),
     })
 }
@@ -79,23 +106,33 @@ pub(crate) mod tests {
     use mxhal_core::{Format, Quantization, ScaleRule};
 
     use super::*;
-    use crate::options::W4a8;
+    use crate::options::{W4a8, W4a16};
 
-    /// Everything, or all but these versions.
+    /// Everything, or all but these versions; and kernels.
     pub(crate) fn offer(options: Options, absent: &[(Operator, u32)]) -> Offer {
         let found = |operator| Found {
             operator,
             versions: (1..=5).filter(|version| !absent.contains(&(operator, *version))).collect(),
             words: format!("{operator}: as the test has it"),
         };
-        Offer { options, operators: Operator::ALL.iter().copied().map(found).collect() }
+        let operators = Operator::ALL.iter().copied().map(found).collect();
+        Offer { options, operators, missing_kernels: None }
+    }
+
+    /// The same without kernels.
+    fn bare(options: Options, absent: &[(Operator, u32)]) -> Offer {
+        Offer { missing_kernels: Some("kernels: built by cmake".to_owned()), ..offer(options, absent) }
+    }
+
+    fn answer(offer: &Offer, op: impl Into<Op>) -> Result<Properties, Refusal> {
+        match supports(offer, &op.into()).unwrap() {
+            Support::Yes(properties) => Ok(properties),
+            Support::No(refusal) => Err(refusal),
+        }
     }
 
     fn refusal(offer: &Offer, op: impl Into<Op>) -> Option<Refusal> {
-        match supports(offer, &op.into()).unwrap() {
-            Support::Yes(_) => None,
-            Support::No(refusal) => Some(refusal),
-        }
+        answer(offer, op).err()
     }
 
     fn assert_refused(offer: &Offer, op: impl Into<Op>, reason: Reason, word: &str) {
@@ -103,67 +140,90 @@ pub(crate) mod tests {
         assert!(refusal.reason == reason && refusal.text.contains(word), "{refusal}");
     }
 
+    /// By kernels alone, or, where there are none, not at all, with these words and how to build them.
+    fn assert_takes_kernels(op: impl Into<Op> + Copy, word: &str) {
+        let by_kernels = answer(&offer(Options::default(), &[]), op).unwrap();
+        assert!(by_kernels.run_to_run && by_kernels.batch_invariant, "{word}");
+        let bare = bare(Options::default(), &[]);
+        assert_refused(&bare, op, Reason::Library, word);
+        assert_refused(&bare, op, Reason::Library, "cmake");
+    }
+
+    /// By CANN's operators, with or without kernels.
+    fn assert_takes_none(op: impl Into<Op> + Copy) {
+        for offer in [offer(Options::default(), &[]), bare(Options::default(), &[])] {
+            assert_eq!(answer(&offer, op), Ok(Properties::default()));
+        }
+    }
+
     fn quantize(to: Quantization) -> Quantize {
         Quantize { rows: 4, k: 96, input: Format::Bf16, to }
     }
 
     #[test]
-    fn scale_rules_that_no_version_has_are_refused() {
-        let offer = offer(Options::default(), &[]);
-        let mxfp4 = Quantization::new(Format::Mxfp4);
-        assert_eq!(refusal(&offer, quantize(mxfp4.with_rule(ScaleRule::Floor))), None);
-        assert_eq!(refusal(&offer, quantize(mxfp4)), None);
-        assert_eq!(refusal(&offer, quantize(mxfp4.with_rule(ScaleRule::Even))), None);
-        let mxfp8 = Quantization::new(Format::Mxfp8);
-        assert_refused(&offer, quantize(mxfp8.with_rule(ScaleRule::Even)), Reason::Attribute, "even");
-        let first =
-            self::offer(Options::default(), &[(Operator::DynamicMxQuant, 2), (Operator::DynamicMxQuant, 3)]);
-        assert_refused(&first, quantize(mxfp4), Reason::Library, "V2 or V3");
-        for rule in [ScaleRule::Floor, ScaleRule::Ceil] {
-            assert_eq!(refusal(&offer, quantize(Quantization::new(Format::Mxfp8).with_rule(rule))), None);
+    fn scales_that_cann_chooses_exactly_are_its_own_and_the_others_a_kernels() {
+        let (mxfp4, mxfp8) = (Quantization::new(Format::Mxfp4), Quantization::new(Format::Mxfp8));
+        for to in [mxfp4, mxfp4.with_rule(ScaleRule::Even), mxfp8, Quantization::deepseek()] {
+            assert_takes_none(quantize(to));
         }
+        assert_takes_kernels(quantize(mxfp4.with_rule(ScaleRule::Floor)), "floor");
+        assert_takes_kernels(quantize(mxfp8.with_rule(ScaleRule::Even)), "even");
+        let from_f32 = |to| Quantize { input: Format::F32, ..quantize(to) };
+        assert_takes_kernels(from_f32(mxfp4.with_rule(ScaleRule::Even)), "even");
+        assert_takes_kernels(from_f32(Quantization::deepseek()), "128");
         for format in [Format::Mxint8, Format::Nvfp4] {
-            assert_refused(
-                &offer,
-                quantize(Quantization::new(format)),
-                Reason::Format,
-                "no operator of CANN",
-            );
+            let offer = offer(Options::default(), &[]);
+            assert_refused(&offer, quantize(Quantization::new(format)), Reason::Format, format.name());
         }
     }
 
     #[test]
-    fn a_floor_on_amax_takes_version_three() {
+    fn what_an_older_cann_lacks_a_kernel_does_or_the_version_is_named() {
         let floored = quantize(Quantization::new(Format::Mxfp8).with_amax_floor(1e-4));
-        assert_eq!(refusal(&offer(Options::default(), &[]), floored), None);
-        let older = offer(Options::default(), &[(Operator::DynamicMxQuant, 3)]);
-        assert_refused(&older, floored, Reason::Library, "V3");
-        assert_eq!(refusal(&older, quantize(Quantization::new(Format::Mxfp8))), None);
+        let older = [(Operator::DynamicMxQuant, 3)];
+        assert_refused(&bare(Options::default(), &older), floored, Reason::Library, "V3");
+        assert!(answer(&offer(Options::default(), &older), floored).unwrap().run_to_run);
+        let first = [(Operator::DynamicMxQuant, 2), (Operator::DynamicMxQuant, 3)];
+        let ceil = quantize(Quantization::new(Format::Mxfp4));
+        assert_refused(&bare(Options::default(), &first), ceil, Reason::Library, "V2 or V3");
+        assert!(answer(&offer(Options::default(), &first), ceil).unwrap().run_to_run);
     }
 
     #[test]
     fn products_are_offered_as_their_operators_take_them() {
-        let offered = offer(Options::default(), &[]);
-        let mxfp4 = Quantization::new(Format::Mxfp4).with_rule(ScaleRule::Floor);
+        let mxfp4 = Quantization::new(Format::Mxfp4);
         let mxfp8 = Quantization::new(Format::Mxfp8);
         for activation in [mxfp4, mxfp8, Quantization::deepseek()] {
             let each = Matmul { bias: true, ..Matmul::mxfp4(8, 64, 96, activation) };
-            assert_eq!(refusal(&offered, each), None);
-            assert_eq!(refusal(&offered, GroupedMatmul { each, groups: 4 }), None);
-            let arrived = Matmul { input: activation.format, ..each };
-            assert_eq!(refusal(&offered, arrived), None);
+            assert_takes_none(each);
+            assert_takes_none(GroupedMatmul { each, groups: 4 });
+            assert_takes_none(Matmul { input: activation.format, ..each });
         }
-        let bf16 = Matmul::mxfp4(8, 64, 96, Quantization::none());
-        assert_refused(&offered, bf16, Reason::Format, "bf16");
-        assert_eq!(refusal(&offered, Matmul { output: Format::Bf16, ..bf16 }), None);
-        assert_refused(&offered, Matmul { output: Format::Bf16, n: 63, ..bf16 }, Reason::Shape, "odd");
-        assert_refused(&offered, GroupedMatmul { each: bf16, groups: 4 }, Reason::Format, "group");
+        let floor = Matmul::mxfp4(8, 64, 96, mxfp8.with_rule(ScaleRule::Floor));
+        assert_eq!(answer(&offer(Options::default(), &[]), floor), Ok(Properties::default()));
+        assert_refused(&bare(Options::default(), &[]), floor, Reason::Library, "cmake");
         let deepseek = Matmul::mxfp4(8, 64, 96, Quantization::deepseek());
-        assert_eq!(refusal(&offered, deepseek), None);
         let without = offer(Options::default(), &[(Operator::AntiMxQuant, 1)]);
         assert_refused(&without, deepseek, Reason::Library, "AntiMxQuant");
         let integers = Matmul::mxfp4(8, 64, 96, Quantization::new(Format::Mxint8));
-        assert_refused(&offered, integers, Reason::Format, "mxint8");
+        assert_refused(&offer(Options::default(), &[]), integers, Reason::Format, "mxint8");
+    }
+
+    #[test]
+    fn bf16_activations_take_a_kernel_or_what_cann_has_for_them() {
+        let each = Matmul { bias: true, ..Matmul::mxfp4(8, 63, 96, Quantization::none()) };
+        for weight in [Format::Mxfp4, Format::Mxfp8, Format::Fp8Tile128, Format::Bf16] {
+            let each = Matmul { weight, ..each };
+            assert_takes_kernels(each, "kernels");
+            assert_takes_kernels(GroupedMatmul { each, groups: 4 }, "kernels");
+        }
+        let native = bare(Options { w4a16: W4a16::Native, ..Options::default() }, &[]);
+        let bf16 = Matmul::mxfp4(8, 64, 96, Quantization::none());
+        assert_refused(&native, bf16, Reason::Format, "bf16");
+        assert_eq!(refusal(&native, Matmul { output: Format::Bf16, ..bf16 }), None);
+        assert_refused(&native, Matmul { output: Format::Bf16, n: 63, ..bf16 }, Reason::Shape, "odd");
+        assert_refused(&native, GroupedMatmul { each: bf16, groups: 4 }, Reason::Format, "group");
+        assert_refused(&native, GroupedMatmul { each: bf16, groups: 1 }, Reason::Format, "w4a16");
     }
 
     #[test]
@@ -187,8 +247,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn routing_is_offered_as_far_as_one_answer_is_right() {
-        let offered = offer(Options::default(), &[]);
+    fn routing_is_canns_as_far_as_its_answer_is_right() {
         let route = Route {
             tokens: 3,
             experts: 256,
@@ -199,23 +258,23 @@ pub(crate) mod tests {
             renormalize: true,
             scale: 1.5,
         };
-        assert_eq!(refusal(&offered, route), None);
-        assert_eq!(refusal(&offered, Route { bias: false, ids_given: true, ..route }), None);
-        assert_refused(&offered, Route { renormalize: false, ..route }, Reason::Attribute, "always");
-        assert_refused(
-            &offered,
-            Route { score: Score::SoftmaxOfChosen, ..route },
-            Reason::Attribute,
-            "chosen",
-        );
-        assert_refused(&offered, Route { experts: 2049, ..route }, Reason::Shape, "2048");
-        let older = offer(Options::default(), &[(Operator::MoeGatingTopK, 2)]);
+        assert_takes_none(route);
+        let given = Route { bias: false, ids_given: true, ..route };
+        assert_takes_none(given);
+        assert_takes_kernels(Route { renormalize: false, ..route }, "always");
+        assert_takes_kernels(Route { score: Score::SoftmaxOfChosen, ..route }, "chooses");
+        assert_takes_kernels(Route { experts: 2049, ..route }, "2048");
+        let offered = offer(Options::default(), &[]);
+        assert_refused(&offered, Route { experts: 4097, ..route }, Reason::Shape, "4096");
+        let softmax = Route { score: Score::Softmax, experts: 2049, ..route };
+        assert_refused(&offered, softmax, Reason::Shape, "2048");
+        let older = bare(Options::default(), &[(Operator::MoeGatingTopK, 2)]);
         assert_eq!(refusal(&older, route), None);
-        assert_refused(&older, Route { bias: false, ids_given: true, ..route }, Reason::Library, "V2");
+        assert_refused(&older, given, Reason::Library, "V2");
     }
 
     #[test]
-    fn permute_wants_the_promise_that_no_id_is_skipped() {
+    fn permute_is_canns_where_no_id_is_skipped() {
         let permute = Permute {
             tokens: 3,
             columns: 64,
@@ -225,18 +284,21 @@ pub(crate) mod tests {
             weights: true,
             mapped: None,
         };
-        assert_refused(&offer(Options::default(), &[]), permute, Reason::Attribute, "skipped_ids");
-        let promised = offer(Options { ids_are_never_skipped: true, ..Options::default() }, &[]);
-        assert_eq!(refusal(&promised, permute), None);
-        assert_refused(&promised, Permute { columns: 96, ..permute }, Reason::Shape, "odd");
-        assert_eq!(refusal(&promised, Permute { format: Format::Mxfp8, ..permute }), None);
-        assert_refused(&promised, Permute { mapped: Some(9), ..permute }, Reason::Attribute, "map");
-        assert_refused(&promised, Permute { format: Format::Nvfp4, ..permute }, Reason::Format, "nvfp4");
+        assert_takes_kernels(permute, "skipped_ids");
+        let promised = Options { ids_are_never_skipped: true, ..Options::default() };
+        let bare = bare(promised.clone(), &[]);
+        assert_eq!(answer(&bare, permute), Ok(Properties::default()));
+        assert_eq!(refusal(&bare, Permute { format: Format::Mxfp8, ..permute }), None);
+        assert_refused(&bare, Permute { columns: 96, ..permute }, Reason::Library, "odd");
+        assert_refused(&bare, Permute { mapped: Some(9), ..permute }, Reason::Library, "map");
+        let offered = offer(promised, &[]);
+        assert!(answer(&offered, Permute { columns: 96, mapped: Some(9), ..permute }).unwrap().run_to_run);
+        assert_refused(&offered, Permute { format: Format::Nvfp4, ..permute }, Reason::Format, "nvfp4");
+        assert_refused(&offered, Permute { experts: 16_385, ..permute }, Reason::Shape, "16384");
     }
 
     #[test]
-    fn what_is_left_is_refused_for_what_it_asks() {
-        let offer = offer(Options::default(), &[]);
+    fn what_cann_gates_sums_and_dequantizes_is_its_own_and_the_rest_a_kernels() {
         let swiglu = SwiGlu {
             rows: 4,
             n: 64,
@@ -245,17 +307,12 @@ pub(crate) mod tests {
             row_weights: false,
             to: Quantization::none(),
         };
-        assert_eq!(refusal(&offer, swiglu), None);
-        assert_eq!(refusal(&offer, SwiGlu { to: Quantization::new(Format::Mxfp8), ..swiglu }), None);
-        assert_refused(&offer, SwiGlu { form: SwiGluForm::silu(10.0), ..swiglu }, Reason::Attribute, "clamp");
-        assert_refused(
-            &offer,
-            SwiGlu { form: SwiGluForm::gpt_oss(7.0), ..swiglu },
-            Reason::Attribute,
-            "gpt-oss",
-        );
-        assert_refused(&offer, SwiGlu { row_weights: true, ..swiglu }, Reason::Attribute, "weight");
-        assert_refused(&offer, SwiGlu { input: Format::F32, ..swiglu }, Reason::Format, "f32");
+        assert_takes_none(swiglu);
+        assert_takes_none(SwiGlu { to: Quantization::new(Format::Mxfp8), ..swiglu });
+        assert_takes_kernels(SwiGlu { form: SwiGluForm::silu(10.0), ..swiglu }, "kernels");
+        assert_takes_kernels(SwiGlu { form: SwiGluForm::gpt_oss(7.0), ..swiglu }, "kernels");
+        assert_takes_kernels(SwiGlu { row_weights: true, ..swiglu }, "kernels");
+        assert_takes_kernels(SwiGlu { input: Format::F32, ..swiglu }, "kernels");
 
         let combine = Combine {
             tokens: 3,
@@ -266,12 +323,18 @@ pub(crate) mod tests {
             weighted: true,
             addend: None,
         };
-        assert_eq!(refusal(&offer, combine), None);
-        assert_refused(&offer, Combine { output: Format::F32, ..combine }, Reason::Format, "bf16");
-        assert_refused(&offer, Combine { addend: Some(Format::F32), ..combine }, Reason::Format, "addend");
+        assert_takes_none(combine);
+        for other in
+            [Combine { output: Format::F32, ..combine }, Combine { addend: Some(Format::F32), ..combine }]
+        {
+            assert_takes_kernels(other, "kernels");
+            assert!(answer(&offer(Options::default(), &[]), other).unwrap().slot_order);
+        }
 
         let dequantize = Dequantize { rows: 4, k: 96, from: Format::Mxfp4, output: Format::F32 };
-        assert_eq!(refusal(&offer, dequantize), None);
+        assert_takes_none(dequantize);
+        assert_takes_kernels(Dequantize { from: Format::Fp8Tile128, ..dequantize }, "kernels");
+        let offer = offer(Options::default(), &[]);
         assert_refused(&offer, Dequantize { from: Format::Nvfp4, ..dequantize }, Reason::Format, "nvfp4");
 
         let layer = MoeFfn {

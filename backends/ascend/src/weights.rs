@@ -5,7 +5,8 @@
 //! | MXFP4 | MXFP4 | E2M1 `[groups, n, k]`, the canonical bytes | `[groups, n, ceil(k/64), 2]` |
 //! | MXFP4 | MXFP8, MXFP8-G128 | the same numbers in E4M3 (or as above with option `w4a8 = "native"`) | the same |
 //! | MXFP8, MXFP8-G128, FP8 tiles | MXFP8, MXFP8-G128 | E4M3 `[groups, n, k]`, the canonical bytes | the same, each scale for every 32 that it is for |
-//! | MXFP4 | BF16 | E2M1 `[k, n]`, transposed | `[k/32, n]`, transposed |
+//! | MXFP4, MXFP8, MXFP8-G128, FP8 tiles, BF16 | BF16 | the canonical bytes | the canonical bytes |
+//! | MXFP4 | BF16, with option `w4a16 = "native"` | E2M1 `[k, n]`, transposed | `[k/32, n]`, transposed |
 //!
 //! Scales in pairs are the canonical bytes where k/32 is even; else each row has a byte of 0 at its end, beside which
 //! there are no elements. Nothing is rounded, and an export gives the bytes that came in.
@@ -24,7 +25,7 @@ use mxhal_core::{
 use crate::device::Shared;
 use crate::error::from_cann;
 use crate::fractal::{Dims, rows_of, tiles_of};
-use crate::options::{Options, W4a8, WeightLayout};
+use crate::options::{Options, W4a8, W4a16, WeightLayout};
 use crate::session::spec;
 use crate::support::refuse;
 
@@ -37,6 +38,8 @@ pub(crate) enum Stored {
     Fp8Rows,
     /// E2M1, rows of n.
     Fp4Columns,
+    /// As they came, for a kernel of ours.
+    Canonical,
 }
 
 impl Stored {
@@ -56,6 +59,10 @@ impl Stored {
             (Format::Mxfp8 | Format::Mxfp8G128 | Format::Fp8Tile128, Format::Mxfp8 | Format::Mxfp8G128) => {
                 Ok(Self::Fp8Rows)
             }
+            (
+                Format::Mxfp4 | Format::Mxfp8 | Format::Mxfp8G128 | Format::Fp8Tile128 | Format::Bf16,
+                Format::Bf16,
+            ) if options.w4a16 == W4a16::Kernel => Ok(Self::Canonical),
             (Format::Mxfp4, Format::Bf16) if groups > 1 => refuse(
                 Reason::Format,
                 format!(
@@ -81,14 +88,15 @@ impl Stored {
 
     /// Whether elements lie in FRACTAL_NZ.
     pub(crate) fn is_tiled(self, options: &Options) -> bool {
-        self != Self::Fp4Columns && options.weights == WeightLayout::Nz
+        matches!(self, Self::Fp4Rows | Self::Fp8Rows) && options.weights == WeightLayout::Nz
     }
 
-    /// The elements.
+    /// The elements that CANN's products take.
     pub(crate) fn data_type(self) -> DataType {
         match self {
             Self::Fp4Rows | Self::Fp4Columns => DataType::Float4E2m1,
             Self::Fp8Rows => DataType::Float8E4m3fn,
+            Self::Canonical => DataType::Uint8,
         }
     }
 }
@@ -158,13 +166,18 @@ impl AscendWeights {
         desc.layout()?;
         let layouts: Vec<Layout> = parts.iter().map(|part| *part.layout()).collect();
         let parts_of_one = desc.check_parts(&layouts)?;
-        let buffer = |bytes| DeviceBuffer::new(&shared.context, desc.groups * bytes).map_err(from_cann);
+        // BF16 weights have no scales, and a buffer has at least a byte.
+        let buffer = |bytes: usize| {
+            DeviceBuffer::new(&shared.context, (desc.groups * bytes).max(1)).map_err(from_cann)
+        };
         let (data, scales) = (buffer(matrix.data_bytes())?, buffer(matrix.scales_bytes())?);
         for (group, stack) in parts.chunks(parts_of_one).enumerate() {
             let elements: Vec<u8> = stack.iter().flat_map(|part| part.data()).copied().collect();
             let bytes: Vec<u8> = stack.iter().flat_map(|part| part.scales()).copied().collect();
-            let write =
-                |to: &DeviceBuffer, bytes: &[u8]| to.write(group * bytes.len(), bytes).map_err(from_cann);
+            let write = |to: &DeviceBuffer, bytes: &[u8]| match bytes.len() {
+                0 => Ok(()),
+                each => to.write(group * each, bytes).map_err(from_cann),
+            };
             write(&data, &matrix.elements_in(&elements))?;
             write(&scales, &matrix.scales_in(&bytes))?;
         }
@@ -216,7 +229,8 @@ impl Weights for AscendWeights {
         for group in data.chunks(self.matrix.data_bytes()) {
             exported.data.extend(self.matrix.elements_out(group));
         }
-        for group in scales.chunks(self.matrix.scales_bytes()) {
+        let scales_bytes = self.matrix.scales_bytes();
+        for group in scales.chunks(scales_bytes.max(1)).filter(|_| scales_bytes > 0) {
             exported.scales.extend(self.matrix.scales_out(group));
         }
         Ok(exported)
@@ -236,11 +250,15 @@ impl Matrix {
     fn of(desc: &WeightsDesc, options: &Options) -> Result<Self, Refusal> {
         let WeightsDesc { format, n, k, groups, activation } = *desc;
         let stored = Stored::of(format, activation, (groups, n), options)?;
-        if k % 32 != 0 || k == 0 || n == 0 {
-            return refuse(
-                Reason::Shape,
-                format!("weights of {n} rows and {k} columns: k is a multiple of 32, and both are positive"),
+        let multiple = match stored {
+            Stored::Canonical => format.column_multiple(),
+            _ => 32,
+        };
+        if k % multiple != 0 || k == 0 || n == 0 {
+            let text = format!(
+                "weights of {n} rows and {k} columns: k is a multiple of {multiple}, and both are positive"
             );
+            return refuse(Reason::Shape, text);
         }
         Ok(Self { stored, format, n, k })
     }
@@ -249,7 +267,7 @@ impl Matrix {
     fn dims(&self, groups: usize) -> Dims {
         match self.stored {
             Stored::Fp4Columns => [groups, self.k, self.n],
-            Stored::Fp4Rows | Stored::Fp8Rows => [groups, self.n, self.k],
+            Stored::Fp4Rows | Stored::Fp8Rows | Stored::Canonical => [groups, self.n, self.k],
         }
     }
 
@@ -257,6 +275,7 @@ impl Matrix {
         match self.stored {
             Stored::Fp4Rows | Stored::Fp4Columns => self.n * self.k / 2,
             Stored::Fp8Rows => self.n * self.k,
+            Stored::Canonical => self.n * self.format.row_bytes(self.k),
         }
     }
 
@@ -264,6 +283,7 @@ impl Matrix {
         match self.stored {
             Stored::Fp4Columns => self.n * self.k / 32,
             Stored::Fp4Rows | Stored::Fp8Rows => self.n * self.pairs() * 2,
+            Stored::Canonical => self.canonical_scales(),
         }
     }
 
@@ -298,6 +318,9 @@ impl Matrix {
 
     /// Scales as they are stored, of canonical ones.
     fn scales_in(&self, canonical: &[u8]) -> Vec<u8> {
+        if self.stored == Stored::Canonical {
+            return canonical.to_vec();
+        }
         let mut stored = vec![0; self.scales_bytes()];
         for (row, block) in self.blocks() {
             stored[self.place(row, block)] = canonical[self.canonical_place(row, block)];
@@ -307,12 +330,20 @@ impl Matrix {
 
     /// The inverse.
     fn scales_out(&self, stored: &[u8]) -> Vec<u8> {
-        let rows = self.format.blocks().map_or(1, |blocks| blocks.rows);
-        let mut canonical = vec![0; self.n.div_ceil(rows) * self.format.row_scales(self.k)];
+        if self.stored == Stored::Canonical {
+            return stored.to_vec();
+        }
+        let mut canonical = vec![0; self.canonical_scales()];
         for (row, block) in self.blocks() {
             canonical[self.canonical_place(row, block)] = stored[self.place(row, block)];
         }
         canonical
+    }
+
+    /// How many scales the canonical layout has.
+    fn canonical_scales(&self) -> usize {
+        let rows = self.format.blocks().map_or(1, |blocks| blocks.rows);
+        self.n.div_ceil(rows) * self.format.row_scales(self.k)
     }
 
     /// Every row and block of 32.
@@ -325,7 +356,7 @@ impl Matrix {
     fn place(&self, row: usize, block: usize) -> usize {
         match self.stored {
             Stored::Fp4Columns => block * self.n + row,
-            Stored::Fp4Rows | Stored::Fp8Rows => row * 2 * self.pairs() + block,
+            Stored::Fp4Rows | Stored::Fp8Rows | Stored::Canonical => row * 2 * self.pairs() + block,
         }
     }
 
@@ -370,9 +401,10 @@ mod tests {
 
     use super::*;
 
+    /// As CANN's products take it.
     fn matrix(format: Format, activation: Format, n: usize, k: usize) -> Matrix {
         let desc = WeightsDesc { format, groups: 1, n, k, activation };
-        Matrix::of(&desc, &Options::default()).unwrap()
+        Matrix::of(&desc, &Options { w4a16: W4a16::Native, ..Options::default() }).unwrap()
     }
 
     /// Bytes without a pattern.

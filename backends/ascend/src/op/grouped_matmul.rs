@@ -1,4 +1,4 @@
-//! GroupedMatmul: `aclnnGroupedMatmulV5`.
+//! GroupedMatmul: `aclnnGroupedMatmulV5`, and a kernel of ours for BF16 activations.
 
 use mxhal_cann::library::Operator;
 use mxhal_cann::safe::DataType;
@@ -6,25 +6,28 @@ use mxhal_cann::safe::op::GroupedMatmul as Grouped;
 use mxhal_core::op::GroupedMatmul;
 use mxhal_core::{Format, Reason, Refusal, Result};
 
-use super::matmul::{activations, check_activations, stored};
+use super::matmul::{activations, check_activations, enqueue_kernel, stored};
 use super::{Execute, Run};
 use crate::error::from_cann;
 use crate::integers;
 use crate::session::{Session, data_type, spec};
-use crate::support::{Offer, refuse};
+use crate::support::{Means, Offer, refuse};
 use crate::weights::Stored;
 
 /// The most groups that CANN takes.
 const MAX_GROUPS: usize = 1024;
 
 impl Execute for GroupedMatmul {
-    fn check(&self, offer: &Offer) -> Result<(), Refusal> {
+    fn check(&self, offer: &Offer) -> Result<Means, Refusal> {
         let Self { each, groups } = self;
-        if each.activation.format == Format::Bf16 {
-            let text = "CANN has no product of bf16 activations and groups of MX weights on the 950";
+        let stored = stored(each, *groups, offer)?;
+        if stored == Stored::Canonical {
+            return offer.needs_kernels().map(|()| Means::Kernels);
+        }
+        if stored == Stored::Fp4Columns {
+            let text = "CANN has no product of bf16 activations and groups of weights, and option `w4a16` is `native`";
             return refuse(Reason::Format, text);
         }
-        let stored = stored(each, *groups, offer)?;
         if stored == Stored::Fp4Rows && each.activation.format != Format::Mxfp4 {
             let text = "CANN multiplies groups E4M3 by E4M3 or E2M1 by E2M1, and option `w4a8` is `native`";
             return refuse(Reason::Format, text);
@@ -46,12 +49,17 @@ impl Execute for GroupedMatmul {
             offer.needs(Operator::GroupedMatmul, &[4, 5])?;
         }
         // It widens the counts; see `integers`.
-        offer.needs(Operator::MoeInitRouting, &[3])
+        offer.needs(Operator::MoeInitRouting, &[3])?;
+        Ok(Means::Cann)
     }
 
     fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
         let Self { each, groups } = *self;
         let weights = run.weights()?;
+        if weights.stored == Stored::Canonical {
+            let counts = run.operand(1)?.data;
+            return enqueue_kernel(&each, session, run, [2, 3], Some((counts, groups)));
+        }
         let (m, n, k) = (run.rows, each.n, each.k);
         let pairs = k.div_ceil(64);
         let counts = integers::widen(session, run.operand(1)?.data, groups)?;

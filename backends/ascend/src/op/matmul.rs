@@ -1,19 +1,23 @@
-//! Matmul: `aclnnQuantMatmulV5`, and `aclnnWeightQuantBatchMatmulV3` for BF16 activations.
+//! Matmul: `aclnnQuantMatmulV5`; for BF16 activations a kernel of ours, or `aclnnWeightQuantBatchMatmulV3`.
 
 use mxhal_cann::library::Operator;
 use mxhal_cann::safe::DataType;
 use mxhal_cann::safe::op::{QuantMatmul, WeightQuantBatchMatmul};
 use mxhal_core::op::Matmul;
 use mxhal_core::{Format, Reason, Refusal, Result};
+use mxhal_kernels_ascend::parameters;
 
 use super::{Execute, Operand, Run, quantize, scales};
 use crate::session::{Session, data_type};
-use crate::support::{Offer, refuse};
+use crate::support::{Means, Offer, refuse};
 use crate::weights::Stored;
 
 impl Execute for Matmul {
-    fn check(&self, offer: &Offer) -> Result<(), Refusal> {
+    fn check(&self, offer: &Offer) -> Result<Means, Refusal> {
         let stored = stored(self, 1, offer)?;
+        if stored == Stored::Canonical {
+            return offer.needs_kernels().map(|()| Means::Kernels);
+        }
         if stored == Stored::Fp4Columns {
             if self.output != Format::Bf16 {
                 let text = format!(
@@ -26,7 +30,8 @@ impl Execute for Matmul {
                 let text = "with bf16 activations it is not documented which type of bias CANN adds";
                 return refuse(Reason::Attribute, text);
             }
-            return offer.needs(Operator::WeightQuantBatchMatmul, &[2, 3]);
+            offer.needs(Operator::WeightQuantBatchMatmul, &[2, 3])?;
+            return Ok(Means::Cann);
         }
         check_activations(self, offer)?;
         if stored == Stored::Fp4Rows && self.activation.format != Format::Mxfp4 {
@@ -43,13 +48,18 @@ impl Execute for Matmul {
         }
         if stored.is_tiled(&offer.options) {
             offer.needs(Operator::NpuFormatCast, &[1])?;
-            return offer.needs(Operator::QuantMatmulWeightNz, &[1]);
+            offer.needs(Operator::QuantMatmulWeightNz, &[1])?;
+        } else {
+            offer.needs(Operator::QuantMatmul, &[5])?;
         }
-        offer.needs(Operator::QuantMatmul, &[5])
+        Ok(Means::Cann)
     }
 
     fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
         let weights = run.weights()?;
+        if weights.stored == Stored::Canonical {
+            return enqueue_kernel(self, session, run, [1, 2], None);
+        }
         let (m, n, k) = (run.rows, self.n, self.k);
         let y = session.output(run.operand(2)?)?;
         let y = session.tensor(data_type(self.output)?, &[m, n], y)?;
@@ -73,12 +83,49 @@ impl Execute for Matmul {
     }
 }
 
+/// A product with weights as they came, by the kernel. `places` are those of bias and output; counts and how many groups
+/// there are belong to groups.
+pub(super) fn enqueue_kernel(
+    each: &Matmul,
+    session: &mut Session<'_>,
+    run: &Run<'_>,
+    [bias, y]: [usize; 2],
+    groups: Option<(u64, usize)>,
+) -> Result<()> {
+    let weights = run.weights()?;
+    let a = session.input(run.operand(0)?)?;
+    let bias = run.optional(bias).map_or(Ok(0), |bias| session.input(bias))?;
+    let y = session.output(run.operand(y)?)?;
+    let (counts, groups) = groups.unwrap_or((0, 1));
+    let blocks = each.weight.blocks();
+    session.launch(&parameters::Product {
+        a,
+        w: weights.data,
+        scales: weights.scales,
+        bias,
+        counts,
+        y,
+        m: run.rows as u64,
+        n: each.n as u64,
+        k: each.k as u64,
+        groups: groups as u64,
+        element: match each.weight {
+            Format::Bf16 => 0,
+            Format::Mxfp4 => 1,
+            _ => 2,
+        },
+        scale_rows: blocks.map_or(1, |blocks| blocks.rows) as u64,
+        scale_columns: blocks.map_or(32, |blocks| blocks.columns) as u64,
+        output: each.output as u64,
+    })
+}
+
 /// How the weights of a product lie.
 pub(super) fn stored(each: &Matmul, groups: usize, offer: &Offer) -> Result<Stored, Refusal> {
     Stored::of(each.weight, each.activation.format, (groups, each.n), &offer.options)
 }
 
-/// Refuses activations that CANN cannot make or take.
+/// Refuses activations that cannot be made, or that CANN cannot take.
 pub(super) fn check_activations(each: &Matmul, offer: &Offer) -> Result<(), Refusal> {
     if each.input != each.activation.format {
         quantize::check(offer, each.input, &each.activation)?;

@@ -21,15 +21,15 @@ use crate::device::Shared;
 use crate::memory::ALIGNMENT;
 use crate::session::{Needs, Session};
 use crate::stream::AscendStream;
-use crate::support::{self, Offer, refuse};
+use crate::support::{self, Means, Offer, refuse};
 use crate::weights::{AscendWeights, Operands};
 
-/// An operator that CANN's can carry out.
+/// An operator that CANN's operators or kernels of ours can carry out.
 pub(crate) trait Execute: Send + Sync + 'static {
-    /// Whether those that are installed can.
-    fn check(&self, offer: &Offer) -> Result<(), Refusal>;
+    /// By what, or why not.
+    fn check(&self, offer: &Offer) -> Result<Means, Refusal>;
 
-    /// Calls them, for at least one row.
+    /// Calls it, for at least one row.
     fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()>;
 
     /// Writes what is to be written where there is no row.

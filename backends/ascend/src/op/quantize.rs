@@ -1,17 +1,18 @@
-//! Quantize: `aclnnDynamicMxQuant`.
+//! Quantize: `aclnnDynamicMxQuant`, and a kernel of ours for what it lacks.
 
 use mxhal_cann::library::Operator;
 use mxhal_cann::safe::DataType;
 use mxhal_cann::safe::op::DynamicMxQuant;
 use mxhal_core::op::Quantize;
 use mxhal_core::{Format, Quantization, Reason, Refusal, Result, ScaleRule};
+use mxhal_kernels_ascend::{ScaleCoding, parameters};
 
 use super::{Execute, Run};
 use crate::session::{Session, data_type};
-use crate::support::{Offer, refuse};
+use crate::support::{Means, Offer, refuse};
 
 impl Execute for Quantize {
-    fn check(&self, offer: &Offer) -> Result<(), Refusal> {
+    fn check(&self, offer: &Offer) -> Result<Means, Refusal> {
         check(offer, self.input, &self.to)
     }
 
@@ -22,25 +23,54 @@ impl Execute for Quantize {
     }
 }
 
-/// Refuses what no version of the operator makes.
-pub(super) fn check(offer: &Offer, input: Format, to: &Quantization) -> Result<(), Refusal> {
-    match to.format {
-        Format::Mxfp4 | Format::Mxfp8 => {}
-        Format::Mxfp8G128 if input == Format::F32 => {
+/// By what, or why not.
+pub(super) fn check(offer: &Offer, input: Format, to: &Quantization) -> Result<Means, Refusal> {
+    Way::of(offer, input, to).map(|way| match way {
+        Way::Cann(_) => Means::Cann,
+        Way::Kernel(_) => Means::Kernels,
+    })
+}
+
+/// What quantizes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Cann(Algorithm),
+    Kernel(ScaleCoding),
+}
+
+impl Way {
+    /// CANN's operator where it is there and exact, else the kernel.
+    fn of(offer: &Offer, input: Format, to: &Quantization) -> Result<Self, Refusal> {
+        let Some(coding) = ScaleCoding::of(to) else {
+            let text =
+                format!("neither an operator of CANN's nor a kernel of ours quantizes to {}", to.format);
+            return refuse(Reason::Format, text);
+        };
+        match Self::by_cann(offer, input, to) {
+            Ok(algorithm) => Ok(Self::Cann(algorithm)),
+            Err(why) => match offer.needs_kernels() {
+                Ok(()) => Ok(Self::Kernel(coding)),
+                // Whoever has no kernels is told what CANN lacks, and what would help.
+                Err(missing) => refuse(Reason::Library, format!("{}; without it {}", why.text, missing.text)),
+            },
+        }
+    }
+
+    fn by_cann(offer: &Offer, input: Format, to: &Quantization) -> Result<Algorithm, Refusal> {
+        if to.format == Format::Mxfp8G128 && input == Format::F32 {
             let text = "from f32 CANN quantizes in blocks of 32 only, and mxfp8-g128 has 128";
             return refuse(Reason::Format, text);
         }
-        Format::Mxfp8G128 => {}
-        _ => return refuse(Reason::Format, format!("no operator of CANN quantizes to {}", to.format)),
+        let algorithm = Algorithm::of(to.rule, to.format, input)?;
+        let least = match (to.amax_floor > 0.0, algorithm) {
+            (true, _) => 3,
+            (false, Algorithm::ByGreatest(_)) => 2,
+            (false, _) => 1,
+        };
+        let versions: Vec<u32> = (least..=3).collect();
+        offer.needs(Operator::DynamicMxQuant, &versions)?;
+        Ok(algorithm)
     }
-    let algorithm = Algorithm::of(to.rule, to.format, input)?;
-    let least = match (to.amax_floor > 0.0, algorithm) {
-        (true, _) => 3,
-        (false, Algorithm::ByGreatest(_)) => 2,
-        (false, _) => 1,
-    };
-    let versions: Vec<u32> = (least..=3).collect();
-    offer.needs(Operator::DynamicMxQuant, &versions)
 }
 
 /// Quantizes rows to elements and canonical scales, one a block without gaps.
@@ -57,6 +87,9 @@ pub(super) fn rows(
     (y, scales): (u64, u64),
 ) -> Result<()> {
     let blocks = to.format.row_scales(k);
+    if let Way::Kernel(coding) = Way::of(session.offer(), x.1, to).map_err(|refusal| refusal.to_error())? {
+        return session.launch(&by_kernel(x, (rows, k), &coding, (y, scales), blocks));
+    }
     if blocks.is_multiple_of(2) {
         return paired(session, x, (rows, k), to, (y, scales));
     }
@@ -84,14 +117,21 @@ pub(super) fn paired(
     (y, scales): (u64, u64),
 ) -> Result<()> {
     let block = block_of(to.format);
+    let way = Way::of(session.offer(), input, to).map_err(|refusal| refusal.to_error())?;
+    let algorithm = match way {
+        Way::Cann(algorithm) => algorithm,
+        Way::Kernel(coding) => {
+            let stride = to.format.row_scales(k).next_multiple_of(2);
+            return session.launch(&by_kernel((x, input), (rows, k), &coding, (y, scales), stride));
+        }
+    };
     let x = session.tensor(data_type(input)?, &[rows, k], x)?;
     let y = session.tensor(data_type(to.format)?, &[rows, k], y)?;
     let pairs = k.div_ceil(block).div_ceil(2);
     let scales = session.tensor(DataType::Float8E8m0, &[rows, pairs, 2], scales)?;
     let mut quantize = DynamicMxQuant::new(&x, &y, &scales);
     quantize.block_size = block as i64;
-    match Algorithm::of(to.rule, to.format, input).map_err(|refusal| refusal.to_error())? {
-        Algorithm::Floor => {}
+    match algorithm {
         Algorithm::Ceil => quantize.scale_alg = 1,
         Algorithm::ByGreatest(greatest) => {
             quantize.scale_alg = 2;
@@ -102,6 +142,30 @@ pub(super) fn paired(
     session.run(quantize.prepare(session.context()))
 }
 
+/// The kernel's parameters; each row has so many scale bytes.
+fn by_kernel(
+    (x, input): (u64, Format),
+    (rows, k): (usize, usize),
+    coding: &ScaleCoding,
+    (y, scales): (u64, u64),
+    scale_stride: usize,
+) -> parameters::Quantize {
+    parameters::Quantize {
+        x,
+        y,
+        scales,
+        rows: rows as u64,
+        k: k as u64,
+        input: input as u64,
+        is_e2m1: coding.is_e2m1.into(),
+        block: coding.block as u64,
+        emax: coding.emax.into(),
+        carry: coding.carry.into(),
+        amax_floor: coding.amax_floor.to_bits().into(),
+        scale_stride: scale_stride as u64,
+    }
+}
+
 fn block_of(format: Format) -> usize {
     format.blocks().map_or(32, |blocks| blocks.columns)
 }
@@ -109,8 +173,6 @@ fn block_of(format: Format) -> usize {
 /// How CANN chooses a scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Algorithm {
-    /// 0: the rule of OCP.
-    Floor,
     /// 1, FP8 only: the least power of two at which nothing saturates.
     Ceil,
     /// 2, FP4 only: the least power of two that is not below amax over this, for numbers other than 6 and 7 (those two
@@ -132,7 +194,11 @@ impl Algorithm {
             _ => 0.5_f64.powi(22),
         };
         match (rule, format) {
-            (ScaleRule::Floor, _) => Ok(Self::Floor),
+            (ScaleRule::Floor, _) => refuse(
+                Reason::Attribute,
+                "by the floor rule CANN makes all elements 0 where the byte is 0, also where the rule gives 0 and is not \
+                 clamped to it",
+            ),
             (ScaleRule::Ceil, Format::Mxfp4) => match input {
                 // A quotient in float32 needs a whole last bit; ceil allows the byte below that near to the boundary.
                 Format::F32 => Ok(Self::ByGreatest(6.0 + 3.0 * half)),

@@ -12,9 +12,7 @@ use std::thread;
 
 use mxhal_ascend::{Ascend, Options};
 use mxhal_core::op::{GroupedMatmul, Matmul, Quantize};
-use mxhal_core::{
-    Buffer, Format, HostBuffer, HostTensor, Layout, Op, Quantization, Result, ScaleRule, Weights,
-};
+use mxhal_core::{Buffer, Format, HostBuffer, HostTensor, Layout, Op, Quantization, Result, Weights};
 use mxhal_simulated_cann_install::{LIBRARY, Libraries, Variant, install};
 
 use crate::rig::{self, Rig};
@@ -178,7 +176,8 @@ fn each() -> Matmul {
     Matmul::mxfp4(4, 6, 128, ACTIVATION)
 }
 
-const ACTIVATION: Quantization = Quantization::new(Format::Mxfp4).with_rule(ScaleRule::Floor);
+/// By the rule ceil, which CANN carries out.
+const ACTIVATION: Quantization = Quantization::new(Format::Mxfp4);
 
 fn weights(rig: &Rig, op: impl Into<Op>) -> Result<Arc<dyn Weights>> {
     let desc = op.into().weights()[0];

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ObjectSymbol};
 
 /// Which versions of the operators are there, where there are several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +74,9 @@ pub type Environment = BTreeMap<String, String>;
 
 /// The library's file, within `DIR/lib64`.
 pub const LIBRARY: &str = "libmxhal_simulated_cann.so";
+
+/// Kernels of mxhal's own, compiled for the host, where a backend looks for its binary within `DIR`.
+pub const KERNELS: &str = "opp/vendors/mxhal/mxhal_kernels.o";
 
 /// The variable that says which of [`PRODUCTS`] is simulated.
 pub const PRODUCT_VARIABLE: &str = "MXHAL_SIM_SOC";
@@ -197,8 +200,15 @@ pub fn link(directory: &Path, library: &Path, libraries: Libraries) -> Result<En
     name(directory, libraries)
 }
 
-/// Gives the library that lies in the directory CANN's names.
+/// Gives the library that lies in the directory CANN's names, and lays the kernels that it holds beside the operators of
+/// other vendors.
 fn name(directory: &Path, libraries: Libraries) -> Result<Environment, InstallError> {
+    let library = directory.join("lib64").join(LIBRARY);
+    let bytes = fs::read(&library).map_err(at(&library))?;
+    let kernels = directory.join(KERNELS);
+    let folder = kernels.parent().expect("it lies in a folder");
+    fs::create_dir_all(folder).map_err(at(folder))?;
+    fs::write(&kernels, kernels_in(&bytes, &library)?).map_err(at(&kernels))?;
     for name in libraries.names() {
         let link = directory.join("lib64").join(name);
         symlink(LIBRARY, &link).map_err(at(&link))?;
@@ -207,6 +217,18 @@ fn name(directory: &Path, libraries: Libraries) -> Result<Environment, InstallEr
     Ok([("ASCEND_HOME_PATH", home), ("ASCEND_OPP_PATH", String::new())]
         .map(|(variable, value)| (variable.to_owned(), value))
         .into())
+}
+
+/// The kernels' library, which the simulator's holds under a symbol of its own.
+fn kernels_in<'a>(bytes: &'a [u8], library: &Path) -> Result<&'a [u8], InstallError> {
+    const SYMBOL: &str = "MXHAL_SIMULATED_CANN_KERNELS";
+    let no_library = |reason: String| InstallError::NoLibrary { path: library.to_owned(), reason };
+    let file = object::File::parse(bytes).map_err(|error| no_library(error.to_string()))?;
+    let symbol = file.dynamic_symbols().find(|symbol| symbol.name() == Ok(SYMBOL));
+    let symbol = symbol.ok_or_else(|| no_library(format!("it has no symbol `{SYMBOL}`")))?;
+    let (address, size) = (symbol.address(), symbol.size());
+    let content = file.sections().find_map(|section| section.data_range(address, size).ok().flatten());
+    content.ok_or_else(|| no_library(format!("`{SYMBOL}` lies outside of its sections")))
 }
 
 /// Changes the first letter of each symbol in the dynamic string table.

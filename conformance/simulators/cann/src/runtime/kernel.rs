@@ -9,12 +9,21 @@ use std::ffi::{CStr, c_char, c_void};
 use std::sync::Arc;
 
 use libloading::Library;
+use mxhal_kernels_ascend_host::KERNELS;
 
 use super::{current_context, settings, stream_of};
 use crate::memory::{self, Span};
 use crate::refusal::{Answer, Refusal, acl, code, give};
 use crate::registry::Registry;
 use crate::rules;
+
+/// The kernels of mxhal's own, for whoever lays the simulator out as an installation.
+#[unsafe(no_mangle)]
+static MXHAL_SIMULATED_CANN_KERNELS: [u8; KERNELS.len()] = {
+    let mut bytes = [0; KERNELS.len()];
+    bytes.copy_from_slice(KERNELS);
+    bytes
+};
 
 type Entry = unsafe extern "C" fn(*const Launch) -> i32;
 
