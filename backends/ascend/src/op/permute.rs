@@ -24,10 +24,7 @@ impl Execute for Permute {
                 "rows of nvfp4 have factors that may be one for all rows, which cannot be moved",
             );
         }
-        let why = match by_cann(self, offer) {
-            Ok(()) => return Ok(Means::Cann),
-            Err(why) => why,
-        };
+        let Err(why) = by_cann(self, offer) else { return Ok(Means::Cann) };
         if self.experts > parameters::PermutePlaces::MOST_EXPERTS {
             let most = parameters::PermutePlaces::MOST_EXPERTS;
             return refuse(Reason::Shape, format!("experts is {}; a core has room for {most}", self.experts));

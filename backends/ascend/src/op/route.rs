@@ -17,10 +17,7 @@ const MAX_EXPERTS: usize = 2048;
 
 impl Execute for Route {
     fn check(&self, offer: &Offer) -> Result<Means, Refusal> {
-        let why = match gate_of(self, offer) {
-            Ok(_) => return Ok(Means::Cann),
-            Err(why) => why,
-        };
+        let Err(why) = gate_of(self, offer) else { return Ok(Means::Cann) };
         if self.score == Score::Softmax {
             return Err(why);
         }
