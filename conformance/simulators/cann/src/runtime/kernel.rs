@@ -127,7 +127,7 @@ acl! {
         if arguments.is_null() || memory::is_device_address(arguments as usize) {
             return Err(refuse(rules::HOST_MEMORY, format!("hostArgs {arguments:p} is not memory of the host")));
         }
-        if size % 8 != 0 {
+        if !size.is_multiple_of(8) {
             return Err(refuse(rules::NOT_SIMULATED, format!("argsSize {size}: parameters of other than eight bytes")));
         }
         // SAFETY: `size` bytes of the caller's, as the function is declared.
