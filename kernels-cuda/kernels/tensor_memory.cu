@@ -84,20 +84,9 @@ struct TensorShared {
   uint32_t address;
 };
 
-/// Four scales of a row of activations, read byte by byte: `depth` is where the first one's block begins.
-__device__ __forceinline__ uint32_t load_scales(const ProductParameters& p, const uint8_t* row, uint32_t depth, uint32_t block) {
-  uint32_t scales = 0;
-  if (p.a_format == FORMAT_MXFP8_G128) return depth < p.k ? row[depth / 128] * 0x01010101u : 0;
-#pragma unroll
-  for (uint32_t i = 0; i < 4; i++) {
-    if (depth + i * block < p.k) scales |= uint32_t(row[depth / block + i]) << (8 * i);
-  }
-  return scales;
-}
-
-/// What the copies of a stage need to know.
+/// What a product has to do, for its fillers and for who multiplies.
 template <Kind kind>
-struct TensorSource {
+struct TensorWork {
   using Scheme = TensorScheme<kind>;
   const ProductParameters& p;
   Tile tile;
@@ -108,61 +97,106 @@ struct TensorSource {
   /// scales are per 128: of the four, an instruction is told which.
   bool copies_scales;
 
-  /// Columns of K for which a word has scales.
+  __device__ __forceinline__ uint32_t depths() const { return (p.k + Scheme::depth - 1) / Scheme::depth; }
+  /// Columns of K for which a word of the activations' scales is.
   __device__ __forceinline__ uint32_t a_word_depth() const {
     return 4 * (p.a_format == FORMAT_MXFP8_G128 && copies_scales ? 128 : Scheme::scale_block);
   }
 };
 
-/// Begins the copies of one stage, and stores what scales cannot be copied. Every filler copies; nobody waits.
+/// One filler: the 16 bytes of a row that it copies, of every 16th row, and the row whose scales it copies.
 template <Kind kind, uint32_t rows>
-__device__ __forceinline__ void fill_stage(const TensorSource<kind>& source, uint32_t depth, TensorStage<kind, rows>& stage) {
+struct Filler {
   using Scheme = TensorScheme<kind>;
-  const ProductParameters& p = source.p;
-  constexpr uint32_t chunks = tensor_row_bytes / 16;
-  constexpr uint32_t chunk_depth = Scheme::depth / chunks;
-  uint64_t first = uint64_t(source.tile.group) * p.n + source.first_column;
-  for (uint32_t i = threadIdx.x; i < tensor_tile_columns * chunks; i += tensor_fillers) {
-    uint32_t column = i / chunks, chunk = i % chunks;
-    bool inside = source.first_column + column < p.n && depth + chunk * chunk_depth < p.k;
-    const uint8_t* from = inside ? p.w + (first + column) * p.w_stride + (depth + chunk * chunk_depth) / 2 : p.w;
-    uint8_t* to = stage.w + swizzled<tensor_row_bytes>(column, chunk);
-    if constexpr (kind == Kind::MXF8F6F4) {
-      copy_async_8(to, from, inside ? 8 : 0);
-    } else {
-      copy_async_16(to, from, inside ? 16 : 0);
-    }
+  using Stage = TensorStage<kind, rows>;
+  static constexpr uint32_t chunks = tensor_row_bytes / 16;
+  /// Rows from one copy of a filler to its next: a multiple of 8, so that all lie in the same place of the swizzle.
+  static constexpr uint32_t stride = tensor_fillers / chunks;
+  static constexpr uint32_t chunk_depth = Scheme::depth / chunks;
+
+  const TensorWork<kind>& work;
+  /// From the beginning of K on.
+  const uint8_t* w;
+  const uint8_t* a;
+  const uint8_t* w_scales;
+  const uint8_t* a_scales;
+  /// Rows that there are, from this filler's first on.
+  uint32_t w_rows, a_rows;
+  uint32_t depth, place, scale_place;
+
+  __device__ __forceinline__ explicit Filler(const TensorWork<kind>& given) : work(given) {
+    const ProductParameters& p = work.p;
+    uint32_t row = threadIdx.x / chunks, chunk = threadIdx.x % chunks;
+    uint64_t first = uint64_t(work.tile.group) * p.n + work.first_column;
+    depth = chunk * chunk_depth;
+    place = swizzled<tensor_row_bytes>(row, chunk);
+    w = p.w + (first + row) * p.w_stride + depth / 2;
+    a = p.a + (uint64_t(work.tile.row) + row) * p.a_stride + depth * tensor_row_bytes / Scheme::depth;
+    w_rows = left(p.n - work.first_column, row);
+    a_rows = left(work.tile.rows, row);
+    // A tile of scales has a row for each filler.
+    w_scales = p.w_scales + (first + threadIdx.x) * p.w_scales_stride;
+    a_scales = p.a_scales + (uint64_t(work.tile.row) + threadIdx.x) * p.a_scales_stride;
+    scale_place = threadIdx.x % 32 * 4 + threadIdx.x / 32;
   }
-  for (uint32_t i = threadIdx.x; i < source.rows * chunks; i += tensor_fillers) {
-    uint32_t row = i / chunks, chunk = i % chunks;
-    bool inside = row < source.tile.rows && depth + chunk * chunk_depth < p.k;
-    uint32_t begin = (depth + chunk * chunk_depth) * tensor_row_bytes / Scheme::depth;
-    copy_async_16(stage.a + swizzled<tensor_row_bytes>(row, chunk), inside ? p.a + (source.tile.row + row) * p.a_stride + begin : p.a,
-                  inside ? 16 : 0);
-  }
-  // A tile of scales has a row for each filler.
-  uint32_t row = threadIdx.x, place = row % 32 * 4 + row / 32;
-  const uint8_t* a_scales = p.a_scales + (source.tile.row + min(row, source.tile.rows - 1)) * p.a_scales_stride;
+
+  static __device__ __forceinline__ uint32_t left(uint32_t count, uint32_t from) { return count > from ? count - from : 0; }
+
+  /// Begins the copies of the stage that has K from `begin` on, and stores what scales cannot be copied. Nobody waits.
+  /// Of what is not there no byte is read, wherever the address is.
+  __device__ __forceinline__ void fill(uint32_t begin, Stage& stage) const {
+    const ProductParameters& p = work.p;
+    bool inside = begin + depth < p.k;
+    uint32_t w_left = inside ? w_rows : 0, a_left = inside ? a_rows : 0;
+    const uint8_t* from = w + begin / 2;
 #pragma unroll
-  for (uint32_t i = 0; i < TensorStage<kind, rows>::scale_tiles; i++) {
-    uint32_t at = depth + i * 4 * Scheme::scale_block;
-    bool inside = source.first_column + row < p.n && at < p.k;
-    // Prepared weights have rows of scales of a multiple of four.
-    const uint8_t* from = p.w_scales + (first + row) * p.w_scales_stride + at / Scheme::scale_block;
-    copy_async_4(&stage.w_scales[i].words[place], inside ? from : p.w_scales, inside ? 4 : 0);
-    inside = row < source.tile.rows && at < p.k;
-    uint32_t* to = &stage.a_scales[i].words[place];
-    if (source.copies_scales) {
-      copy_async_4(to, inside ? a_scales + at / source.a_word_depth() * 4 : p.a_scales, inside ? 4 : 0);
-    } else {
-      *to = inside ? load_scales(p, a_scales, at, Scheme::scale_block) : 0;
+    for (uint32_t row = 0; row < tensor_tile_columns; row += stride, from += stride * p.w_stride) {
+      uint8_t* to = stage.w + place + row * tensor_row_bytes;
+      if constexpr (kind == Kind::MXF8F6F4) {
+        copy_async_8(to, from, row < w_left ? 8 : 0);
+      } else {
+        copy_async_16(to, from, row < w_left ? 16 : 0);
+      }
+    }
+    from = a + begin * tensor_row_bytes / Scheme::depth;
+#pragma unroll
+    for (uint32_t row = 0; row < rows; row += stride, from += stride * p.a_stride) {
+      if (row >= work.rows) break;
+      copy_async_16(stage.a + place + row * tensor_row_bytes, from, row < a_left ? 16 : 0);
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < Stage::scale_tiles; i++) {
+      uint32_t at = begin + i * 4 * Scheme::scale_block;
+      // Prepared weights have rows of scales of a multiple of four.
+      bool is_there = threadIdx.x < p.n - work.first_column && at < p.k;
+      copy_async_4(&stage.w_scales[i].words[scale_place], w_scales + at / Scheme::scale_block, is_there ? 4 : 0);
+      is_there = threadIdx.x < work.tile.rows && at < p.k;
+      uint32_t* to = &stage.a_scales[i].words[scale_place];
+      if (work.copies_scales) {
+        copy_async_4(to, a_scales + at / work.a_word_depth() * 4, is_there ? 4 : 0);
+      } else {
+        *to = is_there ? load_scales(at) : 0;
+      }
     }
   }
-}
+
+  /// Four scales of a row of activations, byte by byte, from the block on that begins at `at`.
+  __device__ __forceinline__ uint32_t load_scales(uint32_t at) const {
+    if (work.p.a_format == FORMAT_MXFP8_G128) return a_scales[at / 128] * 0x01010101u;
+    uint32_t scales = 0;
+#pragma unroll
+    for (uint32_t i = 0; i < 4; i++) {
+      if (at + i * Scheme::scale_block < work.p.k) scales |= uint32_t(a_scales[at / Scheme::scale_block + i]) << (8 * i);
+    }
+    return scales;
+  }
+};
 
 /// The fillers' part: stages in turn, each when it was emptied, and told of when its copies are there.
 template <Kind kind, uint32_t rows>
-__device__ __forceinline__ void fill_stages(const TensorSource<kind>& source, uint32_t depths, TensorShared<kind, rows>& shared) {
+__device__ __forceinline__ void fill_stages(const TensorWork<kind>& work, TensorShared<kind, rows>& shared) {
+  Filler<kind, rows> filler(work);
+  uint32_t depths = work.depths();
   constexpr uint32_t count = TensorShared<kind, rows>::stage_count;
   // Stages whose copies are under way while the next is begun.
   constexpr uint32_t lag = count - 1;
@@ -170,7 +204,7 @@ __device__ __forceinline__ void fill_stages(const TensorSource<kind>& source, ui
     if (i < depths) {
       // The first round finds every stage empty.
       if (i >= count) wait_at(&shared.emptied[i % count], (i / count - 1) % 2);
-      fill_stage<kind, rows>(source, i * TensorScheme<kind>::depth, shared.stages[i % count]);
+      filler.fill(i * TensorScheme<kind>::depth, shared.stages[i % count]);
     }
     // An empty group where there is nothing to fill keeps the count of groups under way.
     copy_async_commit();
@@ -184,15 +218,14 @@ __device__ __forceinline__ void fill_stages(const TensorSource<kind>& source, ui
 
 /// One thread's part: for each stage that is filled its scales to tensor memory, and its products.
 template <Kind kind, uint32_t rows>
-__device__ __forceinline__ void multiply_stages(const TensorSource<kind>& source, uint32_t depths, TensorShared<kind, rows>& shared,
-                                                uint32_t sums) {
+__device__ __forceinline__ void multiply_stages(const TensorWork<kind>& work, TensorShared<kind, rows>& shared, uint32_t sums) {
   using Shared = TensorShared<kind, rows>;
   using Scheme = TensorScheme<kind>;
   constexpr uint32_t count = Shared::stage_count;
   constexpr uint32_t step_depth = Scheme::depth / tensor_steps;
   constexpr uint32_t step_scales = step_depth / Scheme::scale_block;
-  uint32_t instruction = Scheme::instruction | instruction_columns(source.rows);
-  for (uint32_t i = 0; i < depths; i++) {
+  uint32_t instruction = Scheme::instruction | instruction_columns(work.rows);
+  for (uint32_t i = 0; i < work.depths(); i++) {
     wait_at(&shared.filled[i % count], i / count % 2);
     fence_tensor_after();
     auto& stage = shared.stages[i % count];
@@ -208,10 +241,10 @@ __device__ __forceinline__ void multiply_stages(const TensorSource<kind>& source
     uint64_t a = matrix_descriptor(shared_address(stage.a), 8 * tensor_row_bytes, SWIZZLE_128B);
     uint32_t depth = i * Scheme::depth;
     // Which of a word's scales are those of a step: a scale per 128 is that of the whole stage.
-    bool has_one_scale = source.a_word_depth() == 512;
+    bool has_one_scale = work.a_word_depth() == 512;
 #pragma unroll
     for (uint32_t step = 0; step < tensor_steps; step++) {
-      if (depth + step * step_depth >= source.p.k) break;
+      if (depth + step * step_depth >= work.p.k) break;
       uint32_t tile = step * step_scales / 4 * scale_tile_columns;
       uint32_t byte = step * step_scales % 4;
       uint32_t scales = instruction_scales(byte, has_one_scale ? depth / 128 % 4 : byte);
@@ -221,6 +254,45 @@ __device__ __forceinline__ void multiply_stages(const TensorSource<kind>& source
     commit_tensor_operations(&shared.emptied[i % count]);
   }
   commit_tensor_operations(&shared.done);
+}
+
+template <uint32_t format>
+__device__ __forceinline__ void store_rows(void* y, uint64_t first, uint32_t stride, uint32_t rows, const float (&sums)[16]) {
+#pragma unroll
+  for (uint32_t i = 0; i < 16; i++) {
+    if (i < rows) store_element(y, first + uint64_t(i) * stride, format, sums[i]);
+  }
+}
+
+/// As store_sum, of up to 16 rows of one column.
+__device__ __forceinline__ void store_column(const ProductParameters& p, uint32_t group, uint32_t row, uint32_t rows, uint32_t column,
+                                             const uint32_t (&bits)[16]) {
+  uint64_t output_column = uint64_t(group) * p.n + column;
+  float sums[16];
+#pragma unroll
+  for (uint32_t i = 0; i < 16; i++) sums[i] = __uint_as_float(bits[i]);
+  if (p.a_factors != nullptr) {
+#pragma unroll
+    for (uint32_t i = 0; i < 16; i++) sums[i] *= p.a_factors[p.a_factor_per_row ? row + min(i, rows - 1) : 0];
+  }
+  if (p.w_factors != nullptr) {
+    float factor = p.w_factors[p.w_factor_per_row ? output_column : 0];
+#pragma unroll
+    for (uint32_t i = 0; i < 16; i++) sums[i] *= factor;
+  }
+  if (p.bias != nullptr) {
+    float bias = p.bias[output_column];
+#pragma unroll
+    for (uint32_t i = 0; i < 16; i++) sums[i] += bias;
+  }
+  uint64_t first = uint64_t(row) * p.n + column;
+  if (p.output == FORMAT_F32) {
+    store_rows<FORMAT_F32>(p.y, first, p.n, rows, sums);
+  } else if (p.output == FORMAT_BF16) {
+    store_rows<FORMAT_BF16>(p.y, first, p.n, rows, sums);
+  } else {
+    store_rows<FORMAT_F16>(p.y, first, p.n, rows, sums);
+  }
 }
 
 /// A tile of `rows` x 128.
@@ -251,22 +323,18 @@ __device__ __forceinline__ void tensor_product(const ProductParameters& p) {
   fence_tensor_after();
   uint32_t sums = shared.address;
 
-  TensorSource<kind> source = {p, tile, first_column, (tile.rows + 15) / 16 * 16, p.a_scales_stride % 4 == 0};
-  uint32_t depths = (p.k + TensorScheme<kind>::depth - 1) / TensorScheme<kind>::depth;
+  TensorWork<kind> work = {p, tile, first_column, (tile.rows + 15) / 16 * 16, p.a_scales_stride % 4 == 0};
   if (warp == tensor_fillers / 32) {
-    if (elect_one()) multiply_stages<kind, rows>(source, depths, shared, sums);
+    if (elect_one()) multiply_stages<kind, rows>(work, shared, sums);
   } else {
-    fill_stages<kind, rows>(source, depths, shared);
+    fill_stages<kind, rows>(work, shared);
     wait_at(&shared.done, 0);
     fence_tensor_after();
     uint32_t column = first_column + warp * 32 + lane;
-    for (uint32_t row = 0; row < source.rows; row += 16) {
+    for (uint32_t row = 0; row < work.rows; row += 16) {
       uint32_t bits[16];
       load_tensor_columns(bits, sums + row + (warp * 32 << 16));
-#pragma unroll
-      for (uint32_t i = 0; i < 16; i++) {
-        if (row + i < tile.rows && column < p.n) store_sum(p, tile.group, tile.row + row + i, column, __uint_as_float(bits[i]));
-      }
+      if (column < p.n) store_column(p, tile.group, tile.row + row, min(tile.rows - row, 16u), column, bits);
     }
     fence_tensor_before();
   }

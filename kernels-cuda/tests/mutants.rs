@@ -24,7 +24,7 @@ use Found::{Bits, Fault};
 
 /// What is changed, from what to what.
 const MUTANTS: &[(&str, &str, &str, Found)] = &[
-    ("nothing", "// A tile of scales", "// A tile of scales", Bits),
+    ("nothing", "// A tile of scales has a row", "// A tile of scales has a row", Bits),
     (
         "a stage is filled while it is multiplied",
         "if (i >= count) wait_at(&shared.emptied[i % count], (i / count - 1) % 2);",
@@ -87,7 +87,7 @@ const MUTANTS: &[(&str, &str, &str, Found)] = &[
     ),
     (
         "rows beyond the tile are multiplied",
-        "instruction_columns(source.rows)",
+        "instruction_columns(work.rows)",
         "instruction_columns(rows)",
         Fault(&["tcgen05.mma reads offset"]),
     ),
@@ -107,28 +107,23 @@ const MUTANTS: &[(&str, &str, &str, Found)] = &[
         "",
         Fault(&["64 columns of tensor memory not freed"]),
     ),
+    ("nothing is swizzled", "swizzled<tensor_row_bytes>(row, chunk)", "(row * 128 + chunk * 16)", Bits),
     (
-        "weights are not swizzled",
-        "swizzled<tensor_row_bytes>(column, chunk)",
-        "(column * 128 + chunk * 16)",
-        Bits,
-    ),
-    (
-        "activations are not swizzled",
+        "the swizzle is another",
         "swizzled<tensor_row_bytes>(row, chunk)",
-        "(row * 128 + chunk * 16)",
+        "(swizzled<tensor_row_bytes>(row + 1, chunk) - 128)",
         Bits,
     ),
-    ("scales lie in order of rows", "place = row % 32 * 4 + row / 32", "place = row", Bits),
+    ("scales lie in order of rows", "threadIdx.x % 32 * 4 + threadIdx.x / 32", "threadIdx.x", Bits),
     ("every step has the first scale", "byte = step * step_scales % 4", "byte = 0", Bits),
     ("a scale per 128 is one per 32", "has_one_scale ? depth / 128 % 4 : byte", "byte", Bits),
     ("K does not go on", "a + 2 * step", "a", Bits),
-    ("one row too many is stored", "if (row + i < tile.rows", "if (row + i <= tile.rows", Bits),
-    ("rows of another group are taken", "p.a + (source.tile.row + row)", "p.a + row", Bits),
+    ("one row too many is stored", "min(tile.rows - row, 16u)", "min(tile.rows - row + 1, 16u)", Bits),
+    ("rows of another group are taken", "p.a + (uint64_t(work.tile.row) + row)", "p.a + row", Bits),
     (
-        "the weights of the first group are everybody's",
-        "uint64_t(source.tile.group) * p.n",
-        "uint64_t(0)",
+        "the first group's weights are everybody's",
+        "uint64_t(work.tile.group) * p.n + work.first_column",
+        "work.first_column",
         Bits,
     ),
 ];
