@@ -218,6 +218,50 @@ fn a_token_of_deepseek_v4_flash_costs_what_is_published() {
 }
 
 #[test]
+fn work_is_what_the_tables_of_arguments_add_up_to() {
+    // Flops, and bytes of tensors read, tensors written and weights, of a run with two rows.
+    let (mxfp4, mxfp8) = (17, 33);
+    let shared = 3 * 2048 * 4096 + 3 * 16 * 32;
+    let expected = [
+        (2 * 96, 2 * 96 * 2, 2 * 3 * mxfp4, 0),
+        (2 * 96, 2 * (96 + 1), 2 * 96 * 2, 0),
+        (2 * 2 * 48 * 96, 2 * 96 * 2 + 48 * 4, 2 * 48 * 4, 48 * 3 * mxfp4),
+        (2 * 2 * 48 * 96, 2 * 96 * 2 + 3 * 4 + 2 * 48 * 4, 2 * 48 * 4, 2 * 48 * 3 * mxfp4),
+        (4 * 2 * 64, 2 * 128 * 2 + 2 * 4, 2 * 2 * mxfp4, 0),
+        (4 * 2 * 8, 2 * 8 * 4 + 8 * 4, 2 * 3 * 8, 0),
+        (0, 2 * 3 * mxfp8 + 2 * 3 * 8 + 16 * 4, 6 * 3 * mxfp8 + 6 * 4 + 8 * 4 + 6 * 4 + 6 * 4, 0),
+        (2 * 2 * 3 * 48, 6 * 48 * 2 + 6 * 4 + 6 * 4 + 2 * 48 * 2, 2 * 48 * 4, 0),
+        (
+            6 * 2 * (6 * 2048 + 2048) * 4096,
+            2 * 4096 * 2 + 2 * 6 * 8 + 512 * 4 + 12 * 2 * 4096 * 4,
+            2 * 4096 * 4,
+            12 * 13_369_344 + shared,
+        ),
+    ];
+    for (op, (flops, read, written, weights)) in one_of_each().iter().zip(expected) {
+        let work = op.work(2);
+        let got = (work.flops, work.read_bytes, work.written_bytes, work.weight_bytes);
+        assert_eq!(got, (flops, read, written, weights), "{op:?}");
+        assert_eq!(work.bytes(), read + written + weights);
+        assert_eq!(op.work_touching(2, usize::MAX), work);
+    }
+}
+
+#[test]
+fn only_experts_that_are_touched_are_read() {
+    let [.., moe] = &one_of_each()[..] else { panic!("there are operators") };
+    let (all, three) = (moe.work(2), moe.work_touching(2, 3));
+    assert_eq!(all.flops, three.flops);
+    assert_eq!(all.weight_bytes - three.weight_bytes, 9 * 13_369_344);
+    assert_eq!(all.read_bytes - three.read_bytes, 9 * 2 * 4096 * 4);
+    let grouped = one_of_each()[3];
+    let (all, one) = (grouped.work(7), grouped.work_touching(7, 1));
+    assert_eq!(all.weight_bytes, 3 * one.weight_bytes);
+    assert_eq!(all.read_bytes - one.read_bytes, 2 * 48 * 4);
+    assert_eq!(grouped.work_touching(0, 3).weight_bytes, 0);
+}
+
+#[test]
 fn permuted_rows_are_as_many_as_slots() {
     let op = one_of_each().into_iter().find(|op| op.kind() == OpKind::Permute).unwrap();
     let rows = op.arguments().into_iter().find(|a| a.name == "rows").unwrap();

@@ -6,6 +6,7 @@
 //! the portable one what is in none, and what is out of the ordinary.
 
 use std::array;
+use std::hint::black_box;
 
 use mxhal_core::format::{bf16, dequantize_row, quantize_row};
 use mxhal_core::{Format, Quantization};
@@ -35,6 +36,61 @@ pub(crate) struct Kernels {
     pub(crate) panels: Option<PanelKernels>,
     /// What is done row by row.
     pub(crate) rows: RowKernels,
+    /// What the machine can do at most.
+    pub(crate) peak: Peak,
+}
+
+/// Work without dependences, for [`ceilings`](crate::ceilings); each function gives the operations that it did, two for
+/// a product that is added.
+#[derive(Clone, Copy)]
+pub(crate) struct Peak {
+    /// The instructions that products of integers are made of.
+    pub(crate) integers_name: &'static str,
+    pub(crate) integers: fn() -> u64,
+    /// Those that products of floats are made of.
+    pub(crate) floats_name: &'static str,
+    pub(crate) floats: fn() -> u64,
+    /// Looks at every byte.
+    pub(crate) read: fn(&[u8]) -> u64,
+}
+
+impl Peak {
+    const PORTABLE: Self = Self {
+        integers_name: "float32 multiply and add",
+        integers: multiply_and_add,
+        floats_name: "float32 multiply and add",
+        floats: multiply_and_add,
+        read: exclusive_or,
+    };
+}
+
+/// Products and sums of float32 in plain Rust, as the portable kernel has them.
+fn multiply_and_add() -> u64 {
+    const TURNS: usize = 200_000;
+    let mut values = [[1.0f32; LANES]; 6];
+    // The compiler does not know them, and so cannot know what becomes of the values.
+    let (a, b) = (black_box([0.5f32; LANES]), black_box([0.25f32; LANES]));
+    for _ in 0..TURNS {
+        for values in &mut values {
+            for lane in 0..LANES {
+                values[lane] = values[lane] * a[lane] + b[lane];
+            }
+        }
+    }
+    black_box(values);
+    (2 * TURNS * 6 * LANES) as u64
+}
+
+/// A sum over memory that the compiler turns into plain loads and little else.
+#[inline(always)]
+pub(crate) fn exclusive_or(bytes: &[u8]) -> u64 {
+    let mut lanes = [0u64; 32];
+    for chunk in bytes.as_chunks::<256>().0 {
+        for (lane, word) in lanes.iter_mut().zip(chunk.as_chunks::<8>().0) {
+            *lane ^= u64::from_ne_bytes(*word);
+        }
+    }
+    lanes.iter().fold(0, |all, lane| all ^ lane)
 }
 
 /// The kernels for rows. The portable ones are the core's codecs and plain loops.
@@ -160,6 +216,7 @@ impl Kernels {
         pack_panel: panel::pack,
         panels: None,
         rows: RowKernels::PORTABLE,
+        peak: Peak::PORTABLE,
     };
 
     /// Those for an instruction set, if this machine has it.

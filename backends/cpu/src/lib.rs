@@ -21,6 +21,7 @@
 //! | `kernel` | the inner loops, behind a table for each instruction set |
 //! | `x86` | those of them that are not plain Rust |
 //! | `op` | a file for each operator |
+//! | [`ceilings`] | what the machine can do at most, for benchmarks |
 //! | `export` | the backend behind the C table |
 //!
 //! # Time
@@ -42,6 +43,7 @@
 //! sum and its bias are rounded to the output together, once. The functions of SwiGLU and routing are computed in
 //! float64.
 
+pub mod ceilings;
 mod device;
 mod export;
 mod isa;

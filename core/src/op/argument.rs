@@ -202,6 +202,12 @@ impl Work {
         Self { flops: 0, read_bytes: sum(Role::Input), written_bytes: sum(Role::Output), weight_bytes: 0 }
     }
 
+    /// Of tensors that a run reads in part, the rest taken off again.
+    pub(super) fn without_read(mut self, bytes: usize) -> Self {
+        self.read_bytes -= bytes as u64;
+        self
+    }
+
     pub(super) fn with_flops(mut self, flops: usize) -> Self {
         self.flops = flops as u64;
         self

@@ -49,9 +49,12 @@ impl GroupedMatmul {
         self.each.weights().into_iter().map(|one| WeightsDesc { groups: self.groups, ..one }).collect()
     }
 
-    pub(super) fn work(&self, rows: usize) -> Work {
+    pub(super) fn work(&self, rows: usize, touched: usize) -> Work {
+        let touched = touched.min(self.groups).min(rows);
+        let unused_bias = if self.each.bias { 4 * (self.groups - touched) * self.each.n } else { 0 };
         Work::of(&self.arguments(), rows)
+            .without_read(unused_bias)
             .with_flops(2 * rows * self.each.n * self.each.k)
-            .with_weights(self.weights()[0].bytes(self.groups.min(rows)))
+            .with_weights(self.weights()[0].bytes(touched))
     }
 }

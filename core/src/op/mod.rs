@@ -189,7 +189,23 @@ impl Op {
 
     /// Operations and bytes of a run with so many rows, every expert that can be touched counted once.
     pub fn work(&self, rows: usize) -> Work {
-        each!(self, op => op.work(rows))
+        self.work_touching(rows, usize::MAX)
+    }
+
+    /// As [`Self::work`], of a run whose rows touch so many experts: their weights are read once each, and the others'
+    /// not at all. Operators without experts do not look at the number, nor is it more than there are and rows can touch.
+    pub fn work_touching(&self, rows: usize, experts: usize) -> Work {
+        match self {
+            Self::Quantize(op) => op.work(rows),
+            Self::Dequantize(op) => op.work(rows),
+            Self::Matmul(op) => op.work(rows),
+            Self::GroupedMatmul(op) => op.work(rows, experts),
+            Self::SwiGlu(op) => op.work(rows),
+            Self::Route(op) => op.work(rows),
+            Self::Permute(op) => op.work(rows),
+            Self::Combine(op) => op.work(rows),
+            Self::MoeFfn(op) => op.work(rows, experts),
+        }
     }
 
     /// Arguments, weights and the most rows, gathered once so that each run is checked without allocating.

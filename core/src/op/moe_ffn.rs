@@ -170,8 +170,8 @@ impl MoeFfn {
         weights
     }
 
-    pub(super) fn work(&self, rows: usize) -> Work {
-        let touched = self.experts.min(rows * self.top_k);
+    pub(super) fn work(&self, rows: usize, touched: usize) -> Work {
+        let touched = touched.min(self.experts).min(rows * self.top_k);
         let weight_bytes = self
             .weights()
             .iter()
@@ -179,7 +179,10 @@ impl MoeFfn {
             .map(|(place, weights)| weights.bytes(if place < 2 { touched } else { usize::from(rows > 0) }))
             .sum();
         let inner = self.top_k * self.inner + self.shared.map_or(0, |shared| shared.inner);
+        let unused_bias =
+            if self.bias { 4 * (self.experts - touched) * (2 * self.inner + self.hidden) } else { 0 };
         Work::of(&self.arguments(), rows)
+            .without_read(unused_bias)
             .with_flops(6 * rows * inner * self.hidden)
             .with_weights(weight_bytes)
     }

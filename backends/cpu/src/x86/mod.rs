@@ -7,6 +7,7 @@
 //! | `values` | products of float32, for what is not in panels or out of the ordinary |
 //! | `pack512` | panels and packed rows made |
 //! | `rows512` | rows converted |
+//! | `peak` | instructions alone, for the ceilings |
 //!
 //! A function with instructions that not every machine has is `unsafe` to call elsewhere. Each is reached through a
 //! [`Kernels`] alone, and [`kernels`] makes one only where the processor has them all.
@@ -14,6 +15,7 @@
 mod avx2;
 mod avx512;
 mod pack512;
+mod peak;
 mod rows512;
 #[cfg(test)]
 mod twins;
@@ -38,11 +40,13 @@ pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
                 accumulate: rows512::accumulate,
             },
             products: values::products,
+            peak: peak::AVX512,
         }),
         Isa::Avx2 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => Some(Kernels {
             isa,
             panels: Some(PanelKernels { pack: packed::pack, multiply: avx2::multiply }),
             products: values::products,
+            peak: peak::AVX2,
             ..portable
         }),
         _ => None,
