@@ -1,5 +1,6 @@
 //! The command line of mxhal; `mxhal --help` says what it does.
 
+mod bench;
 mod cli;
 mod random;
 

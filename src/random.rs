@@ -7,10 +7,12 @@ pub(crate) struct Random(u64);
 /// What the bytes of a tensor stand for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Content {
-    /// Two codes of E2M1 a byte, each as likely as the others.
-    E2m1,
+    /// Any bits: two codes of E2M1 a byte, or an int8, each as likely as the others.
+    Bits,
     /// E4M3 codes but NaN, each as likely as the others.
     E4m3,
+    /// E4M3 scales: numbers from 1/4 to 4.
+    E4m3Scales,
     /// E8M0 scales: this byte, the one below and the one above.
     E8m0(u8),
     /// BF16 numbers of about a normal distribution with this deviation.
@@ -96,13 +98,16 @@ impl Random {
     /// Writes bytes of this content, a multiple of its granule but for the last ones of a tensor.
     pub(crate) fn fill(&mut self, content: Content, out: &mut [u8]) {
         match content {
-            Content::E2m1 => self.words(out, |bits| bits),
+            Content::Bits => self.words(out, |bits| bits),
             // A NaN has all bits but the sign set; without its last one it is the largest number.
             Content::E4m3 => self.words(out, |bits| {
                 let magnitudes = bits & 0x7f7f_7f7f_7f7f_7f7f;
                 let nan = ((magnitudes + 0x0101_0101_0101_0101) >> 7) & 0x0101_0101_0101_0101;
                 bits & !nan
             }),
+            Content::E4m3Scales => {
+                self.words(out, |bits| (bits & 0x1f1f_1f1f_1f1f_1f1f) + 0x2828_2828_2828_2828);
+            }
             Content::E8m0(center) => {
                 for byte in out {
                     *byte = center - 1 + (self.bits() >> 62).min(2) as u8;
@@ -154,7 +159,7 @@ mod tests {
 
     #[test]
     fn mean_squares_are_those_of_the_codes() {
-        let codes = filled(Content::E2m1, 1 << 16);
+        let codes = filled(Content::Bits, 1 << 16);
         let square = |value: f32| f64::from(value * value);
         let nibbles = codes.iter().flat_map(|byte| [byte & 15, byte >> 4]);
         let mean = nibbles.map(|code| square(e2m1::decode(code))).sum::<f64>() / (2.0 * codes.len() as f64);
@@ -175,6 +180,9 @@ mod tests {
         assert!((square - 0.25).abs() < 0.01, "{square}");
         let scales = filled(Content::e8m0(E2M1_MEAN_SQUARE, 4096), 1000);
         assert!(scales.iter().all(|scale| (118..=120).contains(scale)));
+
+        let scales = filled(Content::E4m3Scales, 1003);
+        assert!(scales.iter().all(|scale| (0.25..=4.0).contains(&e4m3::decode(*scale))));
 
         let first = |mut random: Random| random.bits();
         assert_eq!(first(Random::named(1, "a")), first(Random::named(1, "a")));

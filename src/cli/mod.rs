@@ -3,6 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `devices`, `doctor`, `conform`, `replay`, `moe`, `quantize`, `dequantize` | the commands |
+//! | `bench` | the command that measures |
 //! | `synth` | the command that makes checkpoints up |
 //! | `config`, `new_backend`, `completions` | the commands about mxhal itself |
 //! | `new_folder` | where a command may make a folder |
@@ -14,6 +15,7 @@
 //!
 //! What is for machines goes to standard output; logs, progress and errors go to standard error.
 
+mod bench;
 mod completions;
 mod config;
 mod conform;
@@ -69,6 +71,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Conform(conform::Conform),
     Replay(replay::Replay),
+    Bench(bench::Bench),
     Moe(moe::Moe),
     Quantize(quantize::Quantize),
     Dequantize(dequantize::Dequantize),
@@ -99,6 +102,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Doctor(command) => command.run(&selection, &terminal),
         Command::Conform(command) => command.run(&selection, &terminal),
         Command::Replay(command) => command.run(&selection),
+        Command::Bench(command) => command.run(&selection, &terminal),
         Command::Moe(command) => command.run(&selection, &terminal),
         Command::Quantize(command) => command.run(&selection, &terminal),
         Command::Dequantize(command) => command.run(&selection, &terminal),

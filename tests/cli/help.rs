@@ -13,6 +13,7 @@ fn help_names_the_commands_and_the_exit_codes() {
         "quantize",
         "dequantize",
         "synth",
+        "bench",
         "completions",
         "--config",
         "4 no",

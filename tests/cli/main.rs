@@ -7,6 +7,7 @@ mod cargo_build;
 
 mod ascend;
 mod backends;
+mod bench;
 mod conform;
 mod conversions;
 mod doctor;

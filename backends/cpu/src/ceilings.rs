@@ -18,8 +18,10 @@ use crate::pool::{Pool, Scratch};
 /// Memory that is read: more than caches hold. Half of it is copied.
 const BYTES: usize = 256 << 20;
 
-/// Bytes that a thread takes at once.
-const PIECE: usize = 4 << 20;
+/// Bytes of a run, by turns from all of the memory, and what a thread takes of them at once. So a run is as short as one
+/// of a kernel, and both are as often interrupted.
+const RUN: usize = 16 << 20;
+const PIECE: usize = 1 << 20;
 
 /// What a kernel cannot be faster than.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +53,8 @@ pub struct Ceilings {
     peak: Peak,
     from: Allocation,
     to: Allocation,
+    /// Where the next run begins.
+    next: usize,
 }
 
 impl Ceilings {
@@ -65,10 +69,10 @@ impl Ceilings {
         let (mut from, mut to) = (Allocation::new(BYTES as u64)?, Allocation::new(BYTES as u64 / 2)?);
         from.bytes_mut().fill(1);
         to.bytes_mut().fill(2);
-        Ok(Self { pool: Pool::new(parse_threads(threads)?)?, peak: kernels.peak, from, to })
+        Ok(Self { pool: Pool::new(parse_threads(threads)?)?, peak: kernels.peak, from, to, next: 0 })
     }
 
-    /// Does a piece of work of some milliseconds, and gives its amount in the unit of the ceiling.
+    /// Does a piece of work of about half a millisecond, and gives its amount in the unit of the ceiling.
     pub fn run(&mut self, ceiling: Ceiling) -> f64 {
         match ceiling {
             Ceiling::Read => self.read(),
@@ -88,23 +92,27 @@ impl Ceilings {
         }
     }
 
-    fn read(&self) -> f64 {
-        let bytes = self.from.bytes();
-        self.pool.run(BYTES / PIECE, &mut Scratch::none(), |_, piece| {
+    fn read(&mut self) -> f64 {
+        let bytes = &self.from.bytes()[self.next..][..RUN];
+        self.next = (self.next + RUN) % BYTES;
+        self.pool.run(RUN / PIECE, &mut Scratch::none(), |_, piece| {
             black_box((self.peak.read)(&bytes[piece * PIECE..][..PIECE]));
         });
-        BYTES as f64
+        RUN as f64
     }
 
     fn copy(&mut self) -> f64 {
-        let from = self.from.bytes();
+        let first = self.next / 2;
+        self.next = (self.next + RUN) % BYTES;
+        let from = &self.from.bytes()[first..][..RUN / 2];
+        let to = &mut self.to.bytes_mut()[first..][..RUN / 2];
         // Each task has one of them; the lock is how safe Rust hands it out.
-        let pieces: Vec<_> = self.to.bytes_mut().chunks_mut(PIECE).map(Mutex::new).collect();
+        let pieces: Vec<_> = to.chunks_mut(PIECE).map(Mutex::new).collect();
         self.pool.run(pieces.len(), &mut Scratch::none(), |_, piece| {
             let mut to = pieces[piece].lock().unwrap_or_else(PoisonError::into_inner);
             to.copy_from_slice(&from[piece * PIECE..][..PIECE]);
         });
-        BYTES as f64
+        RUN as f64
     }
 
     fn multiply(&self, multiply: fn() -> u64) -> f64 {
@@ -132,6 +140,9 @@ mod tests {
                 let rate = ceilings.run(ceiling) / start.elapsed().as_secs_f64();
                 // From the slowest of machines to a hundred times the fastest: the unit is right, and nothing was left out.
                 assert!((1e8..1e14).contains(&rate), "{}: {rate}", ceilings.name(ceiling));
+            }
+            for _ in 0..BYTES / RUN {
+                ceilings.run(Ceiling::Copy);
             }
             assert!(ceilings.to.bytes() == &ceilings.from.bytes()[..BYTES / 2]);
         }

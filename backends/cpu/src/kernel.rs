@@ -66,7 +66,7 @@ impl Peak {
 
 /// Products and sums of float32 in plain Rust, as the portable kernel has them.
 fn multiply_and_add() -> u64 {
-    const TURNS: usize = 200_000;
+    const TURNS: usize = 80_000;
     let mut values = [[1.0f32; LANES]; 6];
     // The compiler does not know them, and so cannot know what becomes of the values.
     let (a, b) = (black_box([0.5f32; LANES]), black_box([0.25f32; LANES]));

@@ -48,7 +48,7 @@ fn deepseek_v4(shape: &Shape, layer: usize) -> Vec<NewTensor> {
     for expert in 0..experts {
         for (which, [n, k]) in matrices {
             let name = format!("{base}.experts.{expert}.{which}");
-            tensors.push(NewTensor::new(format!("{name}.weight"), Dtype::I8, &[n, k / 2], Content::E2m1));
+            tensors.push(NewTensor::new(format!("{name}.weight"), Dtype::I8, &[n, k / 2], Content::Bits));
             let scales = Content::e8m0(E2M1_MEAN_SQUARE, k);
             tensors.push(NewTensor::new(format!("{name}.scale"), Dtype::F8_E8M0, &[n, k / 32], scales));
         }
@@ -72,7 +72,7 @@ fn gpt_oss(shape: &Shape, layer: usize) -> Vec<NewTensor> {
     for (which, [n, k]) in [("gate_up", [2 * inner, hidden]), ("down", [hidden, inner])] {
         let name = |part| format!("{base}.experts.{which}_proj_{part}");
         let blocks = [experts, n, k / 32, 16];
-        tensors.push(NewTensor::new(name("blocks"), Dtype::U8, &blocks, Content::E2m1));
+        tensors.push(NewTensor::new(name("blocks"), Dtype::U8, &blocks, Content::Bits));
         let scales = Content::e8m0(E2M1_MEAN_SQUARE, k);
         tensors.push(NewTensor::new(name("scales"), Dtype::U8, &blocks[..3], scales));
         tensors.push(bias(name("bias"), &[experts, n]));

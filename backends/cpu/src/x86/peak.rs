@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 
 use crate::kernel::{Peak, exclusive_or};
 
-/// Turns of a loop: with twelve instructions each, a millisecond or two.
-const TURNS: u64 = 400_000;
+/// Turns of a loop: with twelve instructions each, some half a millisecond.
+const TURNS: u64 = 150_000;
 
 pub(super) const AVX512: Peak = Peak {
     integers_name: "vpdpbusd",
