@@ -100,8 +100,10 @@ pub(crate) mod tests {
 
     use super::*;
 
+    /// What a block may have is that of CUDA C++'s table of compute capabilities.
     pub(crate) fn offer(target: Target) -> Offer {
-        Offer { target, most_shared_bytes: 99 << 10 }
+        let kilobytes = if target == Target::Blackwell120 { 99 } else { 227 };
+        Offer { target, most_shared_bytes: kilobytes << 10 }
     }
 
     fn each_operator() -> Vec<Op> {

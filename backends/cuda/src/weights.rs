@@ -73,8 +73,7 @@ impl CudaWeights {
             factors: hold_some(matrix.factors_bytes())?,
         };
         for (group, stack) in parts.chunks(parts_of_one).enumerate() {
-            let data: Vec<u8> = stack.iter().flat_map(|part| part.data()).copied().collect();
-            let scales: Vec<u8> = stack.iter().flat_map(|part| part.scales()).copied().collect();
+            let (data, scales) = (stacked(stack, HostTensor::data), stacked(stack, HostTensor::scales));
             let factors: Vec<u8> = stack.iter().flat_map(factor_a_row).collect();
             weights.write(Some(&weights.data), group, &matrix.data_in(&data))?;
             weights.write(weights.scales.as_ref(), group, &matrix.scales_in(&scales))?;
@@ -241,6 +240,14 @@ fn check(desc: &WeightsDesc) -> Result<()> {
     }
     // Counts what all groups take, so that nothing overflows later.
     desc.layout().map(drop)
+}
+
+/// The bytes of all parts, one after the other.
+fn stacked<'a>(parts: &[HostTensor<'a>], of: impl Fn(&HostTensor<'a>) -> &'a [u8]) -> Cow<'a, [u8]> {
+    match parts {
+        [one] => Cow::Borrowed(of(one)),
+        several => Cow::Owned(several.iter().map(of).collect::<Vec<_>>().concat()),
+    }
 }
 
 /// The factors of a part's rows; none but for NVFP4.

@@ -13,7 +13,7 @@ mod swiglu;
 
 use std::sync::Arc;
 
-use mxhal_core::op::{Argument, Signature};
+use mxhal_core::op::{Argument, MAX_ARGUMENTS, MAX_WEIGHTS, Signature};
 use mxhal_core::{
     Error, Format, Layout, Op, Plan, PlanInfo, Reason, Refusal, Result, Span, Stream, Support, Tensor,
     Weights,
@@ -85,8 +85,8 @@ fn measure(
 ) -> Result<(u64, Vec<&'static str>)> {
     let mut session = Session::measure(offer.target);
     let operands = operands_of(signature, rows, strides)?;
-    let weights: Vec<Operands> =
-        signature.weights().iter().map(|desc| Operands::unknown(offer.target, desc)).collect();
+    let weights: Vec<_> =
+        signature.weights().iter().map(|desc| Some(Operands::unknown(offer.target, desc))).collect();
     let run = Run { rows, operands: &operands, weights: &weights };
     execute.enqueue(&mut session, &run).map_err(|error| error.within("measuring the workspace"))?;
     session.finish()?;
@@ -162,7 +162,7 @@ pub(crate) struct Run<'a> {
     /// Rows (tokens).
     pub(crate) rows: usize,
     operands: &'a [Option<Operand>],
-    weights: &'a [Operands],
+    weights: &'a [Option<Operands>],
 }
 
 impl Run<'_> {
@@ -184,7 +184,8 @@ impl Run<'_> {
 
     /// The weights at this place.
     fn weights(&self, place: usize) -> Result<&Operands> {
-        self.weights.get(place).ok_or_else(|| Error::internal(format!("weights {place} are missing")))
+        let weights = self.weights.get(place).and_then(Option::as_ref);
+        weights.ok_or_else(|| Error::internal(format!("weights {place} are missing")))
     }
 }
 
@@ -226,22 +227,24 @@ impl Plan for CudaPlan {
     ) -> Result<()> {
         let stream = CudaStream::of(stream, &self.shared)?;
         let rows = self.signature.check(tensors)?;
-        let weights = self.weights(weights)?;
+        self.signature.check_weights(weights.iter().map(|weights| weights.desc()))?;
+        let mut held = [None; MAX_WEIGHTS];
+        for (place, weights) in held.iter_mut().zip(weights) {
+            *place = Some(CudaWeights::operands(*weights, &self.shared)?);
+        }
         self.check_workspace(&workspace)?;
-        let operands: Vec<_> = tensors.iter().map(|tensor| tensor.as_ref().map(Operand::of)).collect();
+        let mut operands = [None; MAX_ARGUMENTS];
+        for (place, tensor) in operands.iter_mut().zip(tensors) {
+            *place = tensor.as_ref().map(Operand::of);
+        }
         self.check_operands(&operands)?;
         let mut session = Session::enqueue(&self.shared, stream, workspace);
-        self.execute.enqueue(&mut session, &Run { rows, operands: &operands, weights: &weights })?;
+        self.execute.enqueue(&mut session, &Run { rows, operands: &operands, weights: &held })?;
         session.finish()
     }
 }
 
 impl CudaPlan {
-    fn weights(&self, given: &[&dyn Weights]) -> Result<Vec<Operands>> {
-        self.signature.check_weights(given.iter().map(|weights| weights.desc()))?;
-        given.iter().map(|weights| CudaWeights::operands(*weights, &self.shared)).collect()
-    }
-
     fn check_workspace(&self, workspace: &Span) -> Result<()> {
         let wanted = self.info.workspace_bytes;
         if workspace.bytes < wanted {
