@@ -23,8 +23,8 @@ pub(super) fn check(offer: &Offer, op: &Matmul, groups: usize) -> Result<(), Ref
     offer.ensure_elements(&[op.m, op.n])?;
     // Extents are at most 2^31, which their validation saw to; the formats are those of the scheme.
     let parameters = |rows: usize| ProductParameters {
-        // What is not 0 stands for counts that there are.
-        counts: (groups > 1).into(),
+        // Not 0, which stands for counts that there are: without them there are fewer tiles.
+        counts: 1,
         m: rows as u32,
         n: op.n as u32,
         k: op.k as u32,

@@ -61,7 +61,8 @@ impl Rows {
         Ok(new)
     }
 
-    fn nowhere(format: Format, columns: usize) -> Self {
+    /// Rows at no address.
+    pub(super) fn nowhere(format: Format, columns: usize) -> Self {
         let factor = if format == Format::Nvfp4 { 4 } else { 0 };
         let bytes = [format.row_bytes(columns), format.row_scales(columns), factor];
         Self { format, data: 0, scales: 0, factors: 0, factor_per_row: true, bytes }
