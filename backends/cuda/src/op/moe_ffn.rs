@@ -18,7 +18,7 @@
 //!
 //! A kernel that does a whole layer for few tokens is one more row of this table, above the one that always applies.
 
-use mxhal_core::op::{Matmul, MoeFfn, SharedExpert, SwiGluForm, WeightPosition};
+use mxhal_core::op::{Matmul, MoeFfn, SwiGluForm, WeightPosition};
 use mxhal_core::{Format, Refusal, Result};
 use mxhal_kernels_cuda::parameters::CombineParameters;
 
@@ -40,22 +40,54 @@ impl Execute for MoeFfn {
     }
 
     fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
-        let inputs = Inputs::of(session, run)?;
-        let x = quantized(self, session, inputs.x, run.rows)?;
-        let place = inputs.place(self, session, run.rows)?;
-        let down = experts(self, session, run, &inputs, &place, &x)?;
+        let (tokens, slots) = (run.rows, run.rows * self.top_k);
+        let routing = session.input(run.operand(2)?)?;
+        let x = quantized_input(self, session, run)?;
+        let place = place(self, session, run, slots)?;
+
+        let is_before = self.weight_position == WeightPosition::BeforeDown;
+        let row_weights = if is_before { session.scratch(slots, 4)? } else { 0 };
+        let weights = if is_before { routing } else { 0 };
+        let rows = Rows::scratch(session, x.format, slots, self.hidden)?;
+        permute::copy_rows(session, &place, self.top_k, (&x, &rows), (weights, row_weights))?;
+        let experts = FeedForward {
+            x: rows,
+            rows: slots,
+            inner: self.inner,
+            form: self.form,
+            row_weights,
+            counts: place.counts,
+            groups: self.experts,
+            weights: [run.weights(0)?, run.weights(1)?],
+            biases: [run.input_or_none(session, 4)?, run.input_or_none(session, 5)?],
+        };
+        let down = experts.enqueue(session, self)?;
+
         let addend = match self.shared {
-            Some(shared) => every_token(self, session, run, &shared, x)?,
+            Some(shared) => {
+                let limit = if shared.clamped { self.form.limit } else { 0.0 };
+                let every_token = FeedForward {
+                    x,
+                    rows: tokens,
+                    inner: shared.inner,
+                    form: SwiGluForm { limit, ..self.form },
+                    row_weights: 0,
+                    counts: 0,
+                    groups: 1,
+                    weights: [run.weights(2)?, run.weights(3)?],
+                    biases: [0, 0],
+                };
+                every_token.enqueue(session, self)?
+            }
             None => 0,
         };
-        let is_before = self.weight_position == WeightPosition::BeforeDown;
         let sum = CombineParameters {
             rows: down,
             positions: place.positions,
-            weights: if is_before { 0 } else { inputs.weights },
+            weights: if is_before { 0 } else { routing },
             addend,
             y: session.output(run.operand(6)?)?,
-            tokens: small(run.rows)?,
+            tokens: small(tokens)?,
             columns: small(self.hidden)?,
             top_k: small(self.top_k)?,
             input: Format::Bf16 as u32,
@@ -64,106 +96,6 @@ impl Execute for MoeFfn {
         };
         session.launch(&sum.launch(), sum)
     }
-}
-
-/// Where the tensors that a layer reads lie, without gaps; 0 for those that are absent.
-struct Inputs {
-    x: u64,
-    ids: u64,
-    weights: u64,
-    expert_map: u64,
-    biases: [u64; 2],
-}
-
-impl Inputs {
-    fn of(session: &mut Session<'_>, run: &Run<'_>) -> Result<Self> {
-        Ok(Self {
-            x: session.input(run.operand(0)?)?,
-            ids: session.input(run.operand(1)?)?,
-            weights: session.input(run.operand(2)?)?,
-            expert_map: run.input_or_none(session, 3)?,
-            biases: [run.input_or_none(session, 4)?, run.input_or_none(session, 5)?],
-        })
-    }
-
-    /// Which slot goes to which row.
-    fn place(&self, op: &MoeFfn, session: &mut Session<'_>, tokens: usize) -> Result<Place> {
-        let slots = tokens * op.top_k;
-        let place = Place {
-            ids: self.ids,
-            expert_map: self.expert_map,
-            mapped: op.mapped.unwrap_or(0),
-            experts: op.experts,
-            slots,
-            counts: session.scratch(op.experts, 4)?,
-            source: session.scratch(slots, 4)?,
-            positions: session.scratch(slots, 4)?,
-        };
-        place.enqueue(session)?;
-        Ok(place)
-    }
-}
-
-/// Tokens in the format that is multiplied.
-fn quantized(op: &MoeFfn, session: &mut Session<'_>, x: u64, tokens: usize) -> Result<Rows> {
-    if op.activation.is_none() {
-        return Ok(Rows { data: x, ..Rows::nowhere(Format::Bf16, op.hidden) });
-    }
-    let rows = Rows::scratch(session, op.activation.format, tokens, op.hidden)?;
-    quantize::rows(session, (x, Format::Bf16), tokens, op.hidden, &op.activation, &rows)?;
-    Ok(rows)
-}
-
-/// Where what the experts give lies, BF16 `[slots, hidden]`.
-fn experts(
-    op: &MoeFfn,
-    session: &mut Session<'_>,
-    run: &Run<'_>,
-    inputs: &Inputs,
-    place: &Place,
-    x: &Rows,
-) -> Result<u64> {
-    let rows = Rows::scratch(session, x.format, place.slots, op.hidden)?;
-    let (weights, row_weights) = match op.weight_position {
-        WeightPosition::BeforeDown => (inputs.weights, session.scratch(place.slots, 4)?),
-        _ => (0, 0),
-    };
-    permute::copy_rows(session, place, op.top_k, (x, &rows), (weights, row_weights))?;
-    let experts = FeedForward {
-        x: rows,
-        rows: place.slots,
-        inner: op.inner,
-        form: op.form,
-        row_weights,
-        counts: place.counts,
-        groups: op.experts,
-        weights: [run.weights(0)?, run.weights(1)?],
-        biases: inputs.biases,
-    };
-    experts.enqueue(session, op)
-}
-
-/// Where what the shared expert gives lies, BF16 `[tokens, hidden]`.
-fn every_token(
-    op: &MoeFfn,
-    session: &mut Session<'_>,
-    run: &Run<'_>,
-    shared: &SharedExpert,
-    x: Rows,
-) -> Result<u64> {
-    let limit = if shared.clamped { op.form.limit } else { 0.0 };
-    let expert = FeedForward {
-        x,
-        rows: run.rows,
-        inner: shared.inner,
-        form: SwiGluForm { limit, ..op.form },
-        row_weights: 0,
-        counts: 0,
-        groups: 1,
-        weights: [run.weights(2)?, run.weights(3)?],
-        biases: [0, 0],
-    };
-    expert.enqueue(session, op)
 }
 
 /// Both products of a feed-forward layer.
@@ -178,6 +110,34 @@ fn check_products(
     let product = |n, k| Matmul { weight, ..Matmul::mxfp4(rows, n, k, op.activation) };
     product::check(offer, &product(inner.saturating_mul(2), op.hidden), groups)?;
     product::check(offer, &product(op.hidden, inner), groups)
+}
+
+/// The tokens in the format that is multiplied.
+fn quantized_input(op: &MoeFfn, session: &mut Session<'_>, run: &Run<'_>) -> Result<Rows> {
+    let x = run.operand(0)?;
+    let data = session.input(x)?;
+    if op.activation.is_none() {
+        return Ok(Rows { data, ..Rows::of(x, Format::Bf16, op.hidden) });
+    }
+    let rows = Rows::scratch(session, op.activation.format, run.rows, op.hidden)?;
+    quantize::rows(session, (data, Format::Bf16), run.rows, op.hidden, &op.activation, &rows)?;
+    Ok(rows)
+}
+
+/// Where each slot's row is.
+fn place(op: &MoeFfn, session: &mut Session<'_>, run: &Run<'_>, slots: usize) -> Result<Place> {
+    let place = Place {
+        ids: session.input(run.operand(1)?)?,
+        expert_map: run.input_or_none(session, 3)?,
+        mapped: op.mapped.unwrap_or(0),
+        experts: op.experts,
+        slots,
+        counts: session.scratch(op.experts, 4)?,
+        source: session.scratch(slots, 4)?,
+        positions: session.scratch(slots, 4)?,
+    };
+    place.enqueue(session)?;
+    Ok(place)
 }
 
 /// Gate and up, SwiGLU, down: of the experts, or of the one that every token passes.
