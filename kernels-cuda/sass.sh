@@ -32,6 +32,15 @@ instructions() {
   awk -v name="$2" '/Function : /{inside = ($NF == name)} inside' "$work/$1.sass"
 }
 
+# limits TARGET KERNEL REGISTERS: no more a thread, so that as many blocks fit as the kernel is written for.
+limits() {
+  local used
+  used=$(awk -v name="$2:" '$NF == name {getline; sub(/.*REG:/, ""); print $1}' "$work/$1.usage")
+  if [ -z "$used" ] || [ "$used" -gt "$3" ]; then
+    complain "$2 for sm_$1 uses ${used:-an unknown number of} registers, more than $3"
+  fi
+}
+
 # wants TARGET KERNEL PATTERN: at least one instruction matches.
 wants() {
   local found
@@ -47,6 +56,7 @@ for target in 90a 100f 120f; do
   nvcc -cubin -O3 -std=c++17 -fmad=false -arch="sm_$target" -I"$here/kernels" -I"$here/ptx" \
     "$here/kernels/all.cu" -o "$work/$target.cubin"
   cuobjdump -sass "$work/$target.cubin" >"$work/$target.sass"
+  cuobjdump -res-usage "$work/$target.cubin" >"$work/$target.usage" 2>&1
   # Local memory is where what has no register goes.
   for kernel in $(grep -oE 'Function : (product|decode)_.*' "$work/$target.sass" | awk '{print $NF}'); do
     spills=$(instructions "$target" "$kernel" | grep -cE '\b(STL|LDL)\b' || true)
@@ -65,6 +75,12 @@ for rows in 32 128; do
   done
 done
 for rows in 32 128; do
+  for scheme in w4a4 w4a8 nvfp4; do
+    # Two blocks of 160 threads, and of 256 where shared memory has room for two; what a launch wants of that is tested
+    # in src/launch.rs.
+    limits 100f product_tensor_${scheme}_$rows 204
+    limits 120f product_${scheme}_$rows $((rows == 32 ? 128 : 255))
+  done
   wants 100f product_tensor_w4a4_$rows 'UTCOMMA '
   wants 100f product_tensor_w4a8_$rows 'UTCQMMA '
   wants 100f product_tensor_nvfp4_$rows 'UTCOMMA\.4X'

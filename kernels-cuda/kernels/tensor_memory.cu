@@ -123,6 +123,8 @@ struct Filler {
   /// Rows that there are, from this filler's first on.
   uint32_t w_rows, a_rows;
   uint32_t depth, place, scale_place;
+  /// Scales of the activations that cannot be copied: those of the stage that is filled next, on their way meanwhile.
+  uint32_t ahead[Stage::scale_tiles];
 
   __device__ __forceinline__ explicit Filler(const TensorWork<kind>& given) : work(given) {
     const ProductParameters& p = work.p;
@@ -138,13 +140,14 @@ struct Filler {
     w_scales = p.w_scales + (first + threadIdx.x) * p.w_scales_stride;
     a_scales = p.a_scales + (uint64_t(work.tile.row) + threadIdx.x) * p.a_scales_stride;
     scale_place = threadIdx.x % 32 * 4 + threadIdx.x / 32;
+    look_ahead(0);
   }
 
   static __device__ __forceinline__ uint32_t left(uint32_t count, uint32_t from) { return count > from ? count - from : 0; }
 
   /// Begins the copies of the stage that has K from `begin` on, and stores what scales cannot be copied. Nobody waits.
   /// Of what is not there no byte is read, wherever the address is.
-  __device__ __forceinline__ void fill(uint32_t begin, Stage& stage) const {
+  __device__ __forceinline__ void fill(uint32_t begin, Stage& stage) {
     const ProductParameters& p = work.p;
     bool inside = begin + depth < p.k;
     uint32_t w_left = inside ? w_rows : 0, a_left = inside ? a_rows : 0;
@@ -170,13 +173,23 @@ struct Filler {
       // Prepared weights have rows of scales of a multiple of four.
       bool is_there = threadIdx.x < p.n - work.first_column && at < p.k;
       copy_async_4(&stage.w_scales[i].words[scale_place], w_scales + at / Scheme::scale_block, is_there ? 4 : 0);
-      is_there = threadIdx.x < work.tile.rows && at < p.k;
       uint32_t* to = &stage.a_scales[i].words[scale_place];
       if (work.copies_scales) {
+        is_there = threadIdx.x < work.tile.rows && at < p.k;
         copy_async_4(to, a_scales + at / work.a_word_depth() * 4, is_there ? 4 : 0);
       } else {
-        *to = is_there ? load_scales(at) : 0;
+        *to = ahead[i];
       }
+    }
+    look_ahead(begin + Scheme::depth);
+  }
+
+  __device__ __forceinline__ void look_ahead(uint32_t begin) {
+    if (work.copies_scales) return;
+#pragma unroll
+    for (uint32_t i = 0; i < Stage::scale_tiles; i++) {
+      uint32_t at = begin + i * 4 * Scheme::scale_block;
+      ahead[i] = threadIdx.x < work.tile.rows && at < work.p.k ? load_scales(at) : 0;
     }
   }
 
