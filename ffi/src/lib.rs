@@ -38,5 +38,7 @@ pub mod loader;
 pub mod sys;
 
 pub use export::PluginBackend;
-pub use host::{AbiVersions, HostOptions, LogLevel, LogSink, Plugin, Source, embedded};
+pub use host::{
+    AbiVersions, HostOptions, HostTable, LogLevel, LogSink, OpenFunction, Opening, Plugin, Source, embedded,
+};
 pub use loader::LoadError;

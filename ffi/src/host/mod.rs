@@ -10,16 +10,17 @@
 mod device;
 mod graph;
 mod log;
+mod opening;
 mod plan;
 mod stream;
 mod table;
 
 pub use log::{LogLevel, LogSink};
+pub use opening::{HostTable, OpenFunction, Opening};
 
 use std::any::Any;
-use std::ffi::{CString, c_char};
+use std::ffi::CString;
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ use crate::convert::{address, empty, taken};
 use crate::export::{self, PluginBackend};
 use crate::identity::{self, Identity};
 use crate::loader::LoadError;
-use crate::sys::{self, mxhal_error, mxhal_host, mxhal_plugin, mxhal_plugin_identity};
+use crate::sys::{self, mxhal_error, mxhal_plugin, mxhal_plugin_identity};
 use device::PluginDevice;
 use table::Table;
 pub(crate) use table::TableError;
@@ -97,40 +98,19 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// Opens a plugin whose identity was found good.
-    ///
-    /// # Safety
-    ///
-    /// `open` is a `mxhal_plugin_open` that keeps the contract of the header, and lies in `library` if there is one.
-    pub(crate) unsafe fn open(
-        source: Source,
-        library: Option<libloading::os::unix::Library>,
-        identity_data: mxhal_plugin_identity,
-        identity: Identity,
-        open: OpenFunction,
-        options: &HostOptions,
-    ) -> Result<Self, LoadError> {
-        let mut library = Library { library: ManuallyDrop::new(library), may_unload: identity.may_unload() };
-        let invalid = |error: Error| LoadError::Open { plugin: source.clone(), error };
-        let texts = OptionTexts::new(&options.options).map_err(invalid)?;
-        let log: Box<LogSink> = Box::new(options.log.clone().unwrap_or_else(|| Arc::new(log::to_tracing)));
-        let host = mxhal_host {
-            struct_size: size_of::<mxhal_host>() as u32,
-            abi_minor: sys::MXHAL_ABI_MINOR,
-            context: std::ptr::from_ref(&*log).cast_mut().cast(),
-            log: Some(log::log),
-            option_keys: texts.keys.as_ptr(),
-            option_values: texts.values.as_ptr(),
-        };
+    /// Opens a plugin that is mapped.
+    fn open(opening: &Opening) -> Result<Self, LoadError> {
+        let refused = |error: Error| LoadError::Open { plugin: opening.source().clone(), error };
+        let host = opening.host_table().map_err(refused)?;
         let mut raw: mxhal_plugin = empty();
         let mut error: mxhal_error = empty();
-        // SAFETY: the host's table and the texts live during the call, `log` until the plugin was shut down, and both
+        // SAFETY: the host's table and its texts live during the call, its log until the plugin was shut down, and both
         // structs know their sizes.
-        let status = unsafe { open(&raw const host, &raw mut raw, &raw mut error) };
+        let status = unsafe { opening.function()(host.raw(), &raw mut raw, &raw mut error) };
         if let Err(error) = taken(identity::OPEN_SYMBOL, status, &error) {
             // What failed to open has nothing left that runs; but threads of a driver may still, so it stays mapped.
-            library.may_unload = false;
-            return Err(LoadError::Open { plugin: source, error });
+            opening.stay_mapped();
+            return Err(refused(error));
         }
         let table = match Table::new(&raw) {
             Ok(table) => table,
@@ -140,26 +120,43 @@ impl Plugin {
                     // SAFETY: the function exists and takes what the plugin said is its own.
                     unsafe { shutdown(raw.self_, std::ptr::null_mut()) };
                 }
-                return Err(LoadError::Table { plugin: source, why: why.to_string() });
+                return Err(LoadError::Table { plugin: opening.source().clone(), why: why.to_string() });
             }
         };
+        let identity = opening.identity();
         let who = mxhal_core::Identity {
             name: identity.name.clone(),
             vendor: identity.vendor.clone(),
             version: identity.version.clone(),
         };
-        let loaded = Loaded { table, raw, source, identity_data, identity, who, log, library };
+        let loaded = Loaded { table, raw, who, host, opening: opening.clone() };
         Ok(Self { loaded: Arc::new(loaded) })
+    }
+
+    /// Shuts the plugin down, and gives what it takes to open it again: for suites that test the ABI itself.
+    ///
+    /// # Errors
+    ///
+    /// The plugin as it was, where a device or another handle of it is still alive.
+    pub fn close(self) -> Result<Opening, Self> {
+        let opening = self.loaded.opening.clone();
+        match Arc::try_unwrap(self.loaded) {
+            Ok(loaded) => {
+                drop(loaded);
+                Ok(opening)
+            }
+            Err(loaded) => Err(Self { loaded }),
+        }
     }
 
     /// Where it comes from.
     pub fn source(&self) -> &Source {
-        &self.loaded.source
+        self.loaded.opening.source()
     }
 
     /// The identity as it lies in the plugin's memory.
     pub fn identity_data(&self) -> &mxhal_plugin_identity {
-        &self.loaded.identity_data
+        self.loaded.opening.identity_data()
     }
 
     /// The raw table, for suites that test the ABI itself.
@@ -169,7 +166,7 @@ impl Plugin {
 
     /// The versions of the ABI that meet here.
     pub fn abi(&self) -> AbiVersions {
-        let Identity { abi_major, abi_minor_least, abi_minor_built, .. } = self.loaded.identity;
+        let Identity { abi_major, abi_minor_least, abi_minor_built, .. } = *self.loaded.opening.identity();
         AbiVersions {
             major: abi_major,
             minor_least: abi_minor_least,
@@ -223,12 +220,8 @@ pub fn embedded<B: PluginBackend>(options: &HostOptions) -> Result<Plugin, LoadE
     let identity =
         Identity::of_data(&data).map_err(|error| LoadError::Identity { plugin: Source::Embedded, error })?;
     // SAFETY: the generic shim keeps the contract, and there is no library.
-    unsafe { Plugin::open(Source::Embedded, None, data, identity, export::open::<B>, options) }
+    unsafe { Opening::new(Source::Embedded, None, data, identity, export::open::<B>, options) }.open()
 }
-
-/// `mxhal_plugin_open`.
-pub(crate) type OpenFunction =
-    unsafe extern "C" fn(*const mxhal_host, *mut mxhal_plugin, *mut mxhal_error) -> i32;
 
 const SHUTDOWN_END: usize = std::mem::offset_of!(mxhal_plugin, shutdown) + size_of::<usize>();
 
@@ -236,16 +229,11 @@ const SHUTDOWN_END: usize = std::mem::offset_of!(mxhal_plugin, shutdown) + size_
 pub(crate) struct Loaded {
     table: Table,
     raw: mxhal_plugin,
-    source: Source,
-    identity_data: mxhal_plugin_identity,
-    identity: Identity,
     who: mxhal_core::Identity,
-    /// The context of `mxhal_host.log`.
-    #[allow(dead_code, reason = "the plugin holds its address until it was shut down")]
-    log: Box<LogSink>,
-    /// The last field: it is unmapped, if at all, after everything else is gone.
-    #[allow(dead_code, reason = "it is held for the functions in it")]
-    library: Library,
+    #[allow(dead_code, reason = "the plugin may log through it until it was shut down")]
+    host: HostTable,
+    /// The last field: the library is unmapped, if at all, after everything else is gone.
+    opening: Opening,
 }
 
 // SAFETY: by R7 of the header the functions of a plugin may be called from any thread at any time; what else is in here
@@ -295,47 +283,6 @@ impl Drop for Loaded {
     fn drop(&mut self) {
         // SAFETY: every handle holds an `Arc` of this, so all of them are gone, and this is the last call.
         self.destroy("shutdown", |f, error| unsafe { (f.shutdown)(self.raw.self_, error) });
-    }
-}
-
-/// A library that stays mapped when it is dropped, unless it may be unmapped: few survive that.
-struct Library {
-    library: ManuallyDrop<Option<libloading::os::unix::Library>>,
-    may_unload: bool,
-}
-
-impl Drop for Library {
-    fn drop(&mut self) {
-        if self.may_unload {
-            // SAFETY: it is dropped here only, and never used again.
-            unsafe { ManuallyDrop::drop(&mut self.library) };
-        }
-    }
-}
-
-/// `[backend.options]` as two lists that end in null.
-struct OptionTexts {
-    keys: Vec<*const c_char>,
-    values: Vec<*const c_char>,
-    /// What the lists point into.
-    _texts: Vec<CString>,
-}
-
-impl OptionTexts {
-    fn new(options: &[(String, String)]) -> Result<Self> {
-        let mut texts = Vec::with_capacity(2 * options.len());
-        for (key, value) in options {
-            for text in [key, value] {
-                texts.push(CString::new(text.as_str()).map_err(|_| {
-                    Error::invalid(format!("option {key:?} = {value:?} holds a zero byte, which no text may"))
-                })?);
-            }
-        }
-        let every_other = |first: usize| {
-            let pointers = texts.iter().skip(first).step_by(2).map(|text| text.as_ptr());
-            pointers.chain([std::ptr::null()]).collect()
-        };
-        Ok(Self { keys: every_other(0), values: every_other(1), _texts: texts })
     }
 }
 

@@ -27,7 +27,7 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use rustix::fs::Stat;
 use sha2::{Digest, Sha256};
 
-use crate::host::{HostOptions, OpenFunction, Plugin, Source};
+use crate::host::{HostOptions, OpenFunction, Opening, Plugin, Source};
 use crate::identity::{IDENTITY_SYMBOL, Identity, OPEN_SYMBOL};
 use crate::inspect::{self, Class, InspectError, Inspection, Machine};
 use crate::layout;
@@ -306,7 +306,7 @@ fn open(
         return Err(changed(library, "its identity in memory is not the one in the file"));
     }
     // SAFETY: the function is the plugin's own, which by its identity keeps the contract, and lies in the library.
-    unsafe { Plugin::open(Source::File(path), Some(library), data, identity, function, options) }
+    unsafe { Opening::new(Source::File(path), Some(library), data, identity, function, options) }.open()
 }
 
 fn is_same_file(one: &Stat, other: &Stat) -> bool {
