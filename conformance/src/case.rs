@@ -54,8 +54,8 @@ pub enum Body {
 }
 
 impl Case {
-    /// Asks it, in this process.
-    pub fn run(&self, subject: &Subject) -> Outcome {
+    /// Asks it, in this process. Where the device is lost, the subject is not to be used any more.
+    pub fn run(&self, subject: &mut Subject) -> Outcome {
         match &self.body {
             Body::Op(case) => case.run(subject, self.seed),
             Body::Abi(case) => case.run(subject, self.seed),

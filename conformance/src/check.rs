@@ -151,16 +151,16 @@ const SEED: u64 = 0;
 /// Runs cases one after the other.
 fn ask(cases: &[Case], open: Open<'_>) -> Result<Vec<CaseReport>, CheckError> {
     let mut subject = subject(open)?;
+    let target = target(subject.plugin());
     let mut reports = Vec::with_capacity(cases.len());
     for case in cases {
         let start = Instant::now();
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| case.run(&subject))).unwrap_or_else(|_| {
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| case.run(&mut subject))).unwrap_or_else(|_| {
             // The message went to standard error, as in any test.
             Outcome::Fail(Failure::new("the suite panicked; its message is above"))
         });
         let is_lost = matches!(outcome, Outcome::DeviceLost { .. });
-        let plugin = subject.plugin();
-        let reproduce = || reproduce(plugin, case);
+        let reproduce = || format!("mxhal conform {target} {}", selecting(case));
         reports.push(CaseReport::new(case, start.elapsed().as_secs_f64(), State::from(outcome), reproduce));
         if is_lost {
             subject = self::subject(open)?;
@@ -174,14 +174,18 @@ fn subject(open: Open<'_>) -> Result<Subject, CheckError> {
     Subject::new(plugin, 0).map_err(CheckError::NoDevice)
 }
 
-/// The command that asks one case again.
-fn reproduce(plugin: &Plugin, case: &Case) -> String {
-    let target = match plugin.source().path() {
+/// The arguments with which a plugin is asked again.
+fn target(plugin: &Plugin) -> String {
+    match plugin.source().path() {
         Some(path) => format!("--plugin {}", runner::quoted(&path.to_string_lossy())),
         None => format!("--backend {}", runner::quoted(&plugin.identity().name)),
-    };
+    }
+}
+
+/// The arguments with which one case is asked again.
+fn selecting(case: &Case) -> String {
     let pattern = runner::quoted(&format!("^{}$", regex::escape(&case.name)));
-    format!("mxhal conform {target} --filter {pattern} --seed {}", case.seed)
+    format!("--filter {pattern} --seed {}", case.seed)
 }
 
 fn conclude(cases: Vec<CaseReport>, claimed: Option<Profile>) -> Result<Summary, CheckError> {

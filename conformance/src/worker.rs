@@ -15,6 +15,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
@@ -66,8 +67,8 @@ pub fn main(embedded: Option<Embedded<'_>>) -> ExitCode {
 
 fn serve(connection: &mut Connection, embedded: Option<Embedded<'_>>) -> io::Result<()> {
     let Some(Order::Load(load)) = connection.order() else { return Err(io::ErrorKind::InvalidData.into()) };
-    let threads_before = thread_count();
-    let subject = match open(&load, embedded) {
+    let threads_before = threads();
+    let mut subject = match open(&load, embedded) {
         Ok((subject, ready)) => {
             connection.reply(&Reply::Ready(Box::new(ready)))?;
             subject
@@ -80,7 +81,7 @@ fn serve(connection: &mut Connection, embedded: Option<Embedded<'_>>) -> io::Res
     while let Some(order) = connection.order() {
         match order {
             Order::Run { name } => {
-                let reply = run(&subject, cases.find(&name), name, &panics);
+                let reply = run(&mut subject, cases.find(&name), name, &panics);
                 connection.reply(&reply)?;
             }
             Order::Try { trial } => {
@@ -93,8 +94,8 @@ fn serve(connection: &mut Connection, embedded: Option<Embedded<'_>>) -> io::Res
             }
             Order::Finish => {
                 drop(subject);
-                let threads = threads_before.zip(settled_thread_count(threads_before));
-                return connection.reply(&Reply::Finished { threads, may_unload });
+                let left_behind = left_behind(&threads_before);
+                return connection.reply(&Reply::Finished { left_behind, may_unload });
             }
             Order::Load(_) => return Err(io::ErrorKind::InvalidData.into()),
         }
@@ -102,7 +103,7 @@ fn serve(connection: &mut Connection, embedded: Option<Embedded<'_>>) -> io::Res
     Ok(())
 }
 
-fn run(subject: &Subject, case: Option<&Case>, name: String, panics: &PanicMessage) -> Reply {
+fn run(subject: &mut Subject, case: Option<&Case>, name: String, panics: &PanicMessage) -> Reply {
     let Some(case) = case else {
         let text = "the worker has no such case: it is of another version than its parent".to_owned();
         return Reply::Panicked { name, text };
@@ -139,7 +140,7 @@ fn open(load: &Load, embedded: Option<Embedded<'_>>) -> Result<(Subject, Ready),
         };
         return Err(Reply::NoDevice { error });
     }
-    let subject = Subject::new(plugin, load.device).map_err(|error| no_device(&error))?;
+    let subject = Subject::new(plugin, load.device).map_err(|error| no_device(&error))?.alone();
     let info = subject.device().info().map_err(|error| no_device(&error))?;
     let identity = subject.plugin().identity();
     let ready = Ready {
@@ -238,18 +239,27 @@ fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-/// Threads of this process; `None` where there is no `/proc`.
-fn thread_count() -> Option<usize> {
-    fs::read_dir("/proc/self/task").ok().map(Iterator::count)
+/// Threads of this process and their names; none where there is no `/proc`.
+fn threads() -> HashMap<OsString, String> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    tasks
+        .map(|task| {
+            let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            (task.file_name(), name.trim_end().to_owned())
+        })
+        .collect()
 }
 
-/// The same once threads that were told to end have ended, which may take a moment.
-fn settled_thread_count(wanted: Option<usize>) -> Option<usize> {
+/// Names of the threads that there were not before, once those that were told to end have ended, which may take a moment.
+fn left_behind(before: &HashMap<OsString, String>) -> Vec<String> {
     let deadline = Instant::now() + Duration::from_secs(1);
     loop {
-        let count = thread_count()?;
-        if Some(count) <= wanted || Instant::now() >= deadline {
-            return Some(count);
+        let mut now = threads();
+        now.retain(|thread, _| !before.contains_key(thread));
+        if now.is_empty() || Instant::now() >= deadline {
+            let mut names: Vec<String> = now.into_values().collect();
+            names.sort_unstable();
+            return names;
         }
         thread::sleep(Duration::from_millis(10));
     }

@@ -32,11 +32,11 @@ fn cases(seed: u64) -> Vec<Case> {
 
 #[test]
 fn the_cpu_backend_passes_every_case() {
-    let (subject, seed) = (cpu(), 20_261_122);
+    let (mut subject, seed) = (cpu(), 20_261_122);
     println!("seed {seed}");
     let mut failed = Vec::new();
     for case in cases(seed) {
-        match case.run(&subject) {
+        match case.run(&mut subject) {
             // Only where there are no rows, or none in any group, is there nothing to compare.
             Outcome::Pass(measures) => {
                 let nothing = case.name.contains("/no-rows/") || case.name.contains("nobody/");
@@ -53,8 +53,8 @@ fn the_exact_tier_gives_the_same_digests_with_one_thread_and_with_three() {
     let with_threads = |threads: &str| {
         let options = vec![("threads".to_owned(), threads.to_owned())];
         let plugin = mxhal_ffi::embedded::<Cpu>(&HostOptions { options, log: None }).unwrap();
-        let subject = Subject::new(plugin, 0).unwrap();
-        let digest = |case: Case| match case.run(&subject) {
+        let mut subject = Subject::new(plugin, 0).unwrap();
+        let digest = |case: Case| match case.run(&mut subject) {
             Outcome::Pass(measures) => measures.digest.map(|digest| (case.name, digest)),
             other => panic!("{}: {other:?}", case.name),
         };

@@ -45,6 +45,30 @@ fn exit_codes_tell_usage_plugin_and_device_apart() {
     folder.run(["conform", "--device", "7"].iter().chain(&FEW)).with_code(4).saying(&["no device"]);
 }
 
+/// A limit on the size of a file stands for a disk that is full: what is written fails in the middle.
+#[test]
+fn a_report_that_does_not_fit_on_the_disk_leaves_the_old_one_whole() {
+    let folder = Folder::new();
+    for (flag, name) in [("--json", "report.json"), ("--html", "report.html"), ("--junit", "report.xml")] {
+        folder.run(["conform", flag, name].iter().chain(&FEW)).with_code(0);
+        let old = fs::read(folder.path(name)).unwrap();
+        // In the shell's own way: the signal would end the process before it could say anything.
+        let limited = "trap '' XFSZ; ulimit -f 1; exec \"$@\"";
+        let arguments =
+            ["-c", limited, "sh", env!("CARGO_BIN_EXE_mxhal"), "conform", flag, name, "--seed", "1"];
+        let output = std::process::Command::new("sh")
+            .current_dir(folder.path(""))
+            .args(arguments.iter().chain(&FEW))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("could not be written") && said.contains(name), "{said}");
+        assert_eq!(fs::read(folder.path(name)).unwrap(), old, "{name}");
+    }
+    assert_eq!(folder.names(), ["report.html", "report.json", "report.xml"]);
+}
+
 /// A waiver for all that FEW asks, which passes.
 fn waiver(expires: &str) -> String {
     format!(

@@ -15,9 +15,11 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`fault`] | the table of faults, and below it a file for each family of them |
+//! | [`abi`] | the exported function, and the table that it gives, tampered with |
 //! | [`device`] | the CPU backend's device and plans, decorated |
 //! | [`memory`], [`numbers`] | the bytes behind an address, and the numbers in them |
 
+mod abi;
 mod device;
 mod fault;
 mod memory;
@@ -31,8 +33,6 @@ use mxhal_ffi::export::{Host, PluginBackend};
 
 use crate::device::Tampered;
 use crate::fault::{FAULTS, Fault, Wrong};
-
-mxhal_ffi::export_backend!(Mutants);
 
 /// The CPU backend with one fault.
 struct Mutants {
@@ -50,9 +50,12 @@ impl Mutants {
                 fault_names()
             )));
         };
-        let fault = FAULTS.iter().find(|fault| fault.name == name).ok_or_else(|| {
+        let fault = Fault::named(name).ok_or_else(|| {
             Error::invalid(format!("`{name}` is not a fault; the faults are {}", fault_names()))
         })?;
+        if let Wrong::Loading(tamper) = fault.wrong {
+            tamper();
+        }
         Ok(Self {
             identity: Identity {
                 name: Self::NAME.to_owned(),

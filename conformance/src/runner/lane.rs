@@ -171,9 +171,9 @@ impl<'a> Lane<'a> {
         let Some(worker) = self.worker.as_mut() else { return };
         let before = worker.output().len();
         let gone = match worker.ask(&Order::Finish, limit) {
-            Ok(Reply::Finished { threads, may_unload }) => {
-                if let Some((before, after)) = threads.filter(|(before, after)| after > before) {
-                    tell(left_behind(after - before, may_unload));
+            Ok(Reply::Finished { left_behind, may_unload }) => {
+                if !left_behind.is_empty() {
+                    tell(threads_left(&left_behind, may_unload));
                 }
                 worker.wait(limit).err()
             }
@@ -240,8 +240,12 @@ enum Up {
 }
 
 /// Threads that run on after shutdown: fatal where the library may be unmapped under them, untidy elsewhere.
-fn left_behind(count: usize, may_unload: bool) -> Note {
-    let text = format!("{count} threads of the plugin's run on a second after it was shut down");
+fn threads_left(names: &[String], may_unload: bool) -> Note {
+    let (count, threads) = (names.len(), if names.len() == 1 { "thread runs" } else { "threads run" });
+    let text = format!(
+        "{count} {threads} on a second after the plugin was shut down: {}",
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    );
     if may_unload {
         let failure = Failure::new(format!("{text}, and it says that it may be unmapped"));
         Note::Answer(ProcessQuestion::Shutdown, State::Fail(failure))

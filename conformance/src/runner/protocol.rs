@@ -100,8 +100,8 @@ pub(crate) enum Reply {
     },
     /// Everything is closed.
     Finished {
-        /// Threads of the process before the plugin was loaded and after it was shut down.
-        threads: Option<(usize, usize)>,
+        /// Names of threads that run on a second after the plugin was shut down, and did not before it was loaded.
+        left_behind: Vec<String>,
         /// Whether the plugin says that it may be unmapped.
         may_unload: bool,
     },

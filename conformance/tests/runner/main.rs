@@ -24,6 +24,11 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("conform-worker") {
         return worker::main(None);
     }
+    if let [_, role, plugin, marker] = &std::env::args().collect::<Vec<_>>()[..]
+        && role == "hanging-run"
+    {
+        return hanging_run(Path::new(plugin), marker);
+    }
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let bench = Bench { plugin: compile(folder.path()), folder: folder.path().to_owned() };
     let tests: &[Test] = &[
@@ -31,6 +36,7 @@ fn main() -> ExitCode {
         ("a_crash_costs_one_case", a_crash_costs_one_case),
         ("a_checked_suite_survives_a_crash_and_names_it", a_checked_suite_survives_a_crash_and_names_it),
         ("an_exit_is_named", an_exit_is_named),
+        ("an_exception_costs_one_case", an_exception_costs_one_case),
         ("last_words_are_kept_with_the_crash", last_words_are_kept_with_the_crash),
         ("a_hang_is_killed", a_hang_is_killed),
         ("a_lost_device_gets_a_new_worker", a_lost_device_gets_a_new_worker),
@@ -46,6 +52,7 @@ fn main() -> ExitCode {
         ("jobs_change_nothing_but_time", jobs_change_nothing_but_time),
         ("each_broken_rule_is_seen_by_its_case", each_broken_rule_is_seen_by_its_case),
         ("a_worker_ends_when_its_parent_is_gone", a_worker_ends_when_its_parent_is_gone),
+        ("a_hanging_worker_ends_with_its_killed_parent", a_hanging_worker_ends_with_its_killed_parent),
         (
             "a_worker_says_what_it_is_when_it_is_called_by_hand",
             a_worker_says_what_it_is_when_it_is_called_by_hand,
@@ -165,6 +172,17 @@ fn an_exit_is_named(bench: &Bench) {
     let state = &case(&report, "abi/event/record-and-wait").state;
     assert!(matches!(state, State::Crash { how, .. } if how == "exit(7) was called"), "{state:?}");
     assert_passed(&report, &["abi/plan/info"]);
+}
+
+/// One of C++, through the C ABI and into the host.
+fn an_exception_costs_one_case(bench: &Bench) {
+    let report = bench.report("throw");
+    for name in ["abi/event/never-recorded", "abi/event/record-and-wait"] {
+        let state = &case(&report, name).state;
+        assert!(matches!(state, State::Crash { how, .. } if how.contains("SIGABRT")), "{state:?}");
+    }
+    assert_passed(&report, &["abi/identity/texts", "abi/plan/info", "abi/load", "abi/shutdown"]);
+    assert_eq!(report.exit_code(), 1);
 }
 
 fn last_words_are_kept_with_the_crash(bench: &Bench) {
@@ -362,6 +380,51 @@ fn a_worker_ends_when_its_parent_is_gone(_: &Bench) {
     }
 }
 
+/// The parent of [`a_hanging_worker_ends_with_its_killed_parent`].
+fn hanging_run(plugin: &Path, marker: &str) -> ExitCode {
+    let bench = Bench { plugin: plugin.to_owned(), folder: PathBuf::new() };
+    let mut options = bench.options("hang", "^abi/event/never-recorded$");
+    options.host_options.push(("marker".to_owned(), marker.to_owned()));
+    let _ = run(&options, &mut |_| {});
+    ExitCode::SUCCESS
+}
+
+/// The parent is killed without a chance to do anything, while the plugin has the worker's only free thread.
+fn a_hanging_worker_ends_with_its_killed_parent(bench: &Bench) {
+    let marker = bench.folder.join("hanging-worker");
+    let mut parent = Command::new(std::env::current_exe().unwrap())
+        .arg("hanging-run")
+        .arg(&bench.plugin)
+        .arg(&marker)
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let wait = |what: &str| {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let worker = loop {
+        let text = std::fs::read_to_string(&marker).unwrap_or_default();
+        match text.strip_suffix('\n') {
+            Some(number) => break number.to_owned(),
+            None => wait("the worker does not get as far as to hang"),
+        }
+    };
+    assert_ne!(worker, parent.id().to_string());
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    // Whoever inherits it may be slow to take notice that it ended.
+    let is_gone = || {
+        let stat = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap_or_default();
+        stat.rsplit(')')
+            .next()
+            .is_none_or(|rest| rest.trim_start().is_empty() || rest.trim_start().starts_with('Z'))
+    };
+    while !is_gone() {
+        wait("the worker outlives its parent");
+    }
+}
+
 fn a_worker_says_what_it_is_when_it_is_called_by_hand(_: &Bench) {
     let output = Command::new(std::env::current_exe().unwrap())
         .arg("conform-worker")
@@ -388,12 +451,13 @@ fn assert_passed(report: &Report, names: &[&str]) {
     }
 }
 
-/// The example plugin of C, with faults.
+/// The example plugin of C, with faults, one of which is in C++.
 fn compile(folder: &Path) -> PathBuf {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let library = folder.join("libmxhal_faulty.so");
     let status = cc::Build::new()
+        .cpp(true)
         .target(&target)
         .host(&target)
         .opt_level(1)
@@ -401,14 +465,17 @@ fn compile(folder: &Path) -> PathBuf {
         .cargo_metadata(false)
         .get_compiler()
         .to_command()
-        .args(["-std=c11", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wl,-z,defs"])
+        .args(["-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wl,-z,defs"])
         .arg("-I")
         .arg(crate_folder.join("../ffi/include"))
         .arg("-o")
         .arg(&library)
+        .args(["-x", "c"])
         .arg(crate_folder.join("tests/runner/plugin.c"))
+        .args(["-x", "c++"])
+        .arg(crate_folder.join("tests/runner/throws.cpp"))
         .status()
-        .expect("there is a C compiler");
+        .expect("there is a C++ compiler");
     assert!(status.success(), "the plugin compiles");
     library
 }

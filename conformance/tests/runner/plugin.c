@@ -18,8 +18,17 @@ static mxhal_plugin example;
 static int is_fault(const char *name) { return strcmp(fault, name) == 0; }
 
 static void hang(void) {
+  /* Whoever wants to know which process it is has named a file. */
+  FILE *file = marker[0] ? fopen(marker, "w") : NULL;
+  if (file != NULL) {
+    fprintf(file, "%ld\n", (long)getpid());
+    fclose(file);
+  }
   for (;;) pause();
 }
+
+/* In throws.cpp. */
+void throw_across(void);
 
 static void crash(void) {
   /* As a store through null, which compilers know better than to make. The host's runtime may have a handler. */
@@ -33,6 +42,7 @@ static int32_t faulty_elapsed(mxhal_event *from, mxhal_event *to, double *second
   if (is_fault("segv") || is_fault("loads-once")) crash();
   if (is_fault("exit")) exit(7);
   if (is_fault("hang")) hang();
+  if (is_fault("throw")) throw_across();
   if (is_fault("abort")) {
     fprintf(stderr, "assertion failed: the plugin's last words\n");
     abort();
@@ -188,10 +198,11 @@ static const void *faulty_extension(void *self, const char *name) {
 MXHAL_EXPORT int32_t mxhal_plugin_open(const mxhal_host *host, mxhal_plugin *plugin, mxhal_error *error);
 
 int32_t mxhal_plugin_open(const mxhal_host *host, mxhal_plugin *plugin, mxhal_error *error) {
-  mxhal_host plain = *host;
-  for (size_t i = 0; host->option_keys != NULL && host->option_keys[i] != NULL; i++) {
-    if (strcmp(host->option_keys[i], "fault") == 0) snprintf(fault, sizeof fault, "%s", host->option_values[i]);
-    if (strcmp(host->option_keys[i], "marker") == 0) snprintf(marker, sizeof marker, "%s", host->option_values[i]);
+  mxhal_host plain = {.struct_size = host->struct_size < sizeof plain ? host->struct_size : sizeof plain};
+  memcpy((char *)&plain + 4, (const char *)host + 4, plain.struct_size - 4);
+  for (size_t i = 0; plain.option_values != NULL && plain.option_keys[i] != NULL; i++) {
+    if (strcmp(plain.option_keys[i], "fault") == 0) snprintf(fault, sizeof fault, "%s", plain.option_values[i]);
+    if (strcmp(plain.option_keys[i], "marker") == 0) snprintf(marker, sizeof marker, "%s", plain.option_values[i]);
   }
   /* The example knows neither option. */
   plain.option_keys = plain.option_values = NULL;
@@ -204,7 +215,7 @@ int32_t mxhal_plugin_open(const mxhal_host *host, mxhal_plugin *plugin, mxhal_er
     if (file != NULL) fclose(file);
   }
   int32_t status = example_open(&plain, plugin, error);
-  if (status != MXHAL_OK) return status;
+  if (status != MXHAL_OK || plugin->struct_size < sizeof *plugin) return status;
   example = *plugin;
   plugin->event_elapsed = faulty_elapsed;
   plugin->device_count = faulty_count;

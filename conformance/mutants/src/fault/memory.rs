@@ -83,6 +83,25 @@ pub(super) fn alignment_assumed(run: &Run<'_>) -> Result<()> {
     Err(Error::invalid(format!("a lies at {:#x}, and {wanted} is its alignment", a.data().address)))
 }
 
+/// Device memory is allocated in a run and never freed.
+pub(super) fn leaks_a_buffer(run: &Run<'_>) -> Result<()> {
+    run.device.allocate(4 << 10)?;
+    run.go()
+}
+
+/// Device memory is allocated in a run, and freed after it.
+pub(super) fn allocates_in_run(run: &Run<'_>) -> Result<()> {
+    let scratch = run.device.allocate(1 << 20)?;
+    run.go()?;
+    run.device.free(scratch)
+}
+
+/// Something is kept for each plan that was ever made.
+pub(super) fn leaks_plans(op: Op) -> Op {
+    std::hint::black_box(Vec::leak(vec![0_u8; 2 << 10]));
+    op
+}
+
 /// A run without rows is taken for a mistake.
 pub(super) fn no_rows_refused(run: &Run<'_>) -> Result<()> {
     match run.tensor(0) {

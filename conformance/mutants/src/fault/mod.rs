@@ -3,6 +3,7 @@
 //! A fault is faithful: what a real backend could get wrong, in one place, and nothing besides. A new one is a row here
 //! and a function in the file of its family; if it is wrong in a way that [`Wrong`] lacks, a variant there.
 
+pub(crate) mod abi;
 mod answer;
 mod gates;
 mod memory;
@@ -14,6 +15,7 @@ mod repeated;
 
 use mxhal_core::{HostBuffer, Op, Result, Support};
 
+use crate::abi::{Opened, Opening};
 use crate::device::Run;
 
 /// A way to be wrong.
@@ -39,14 +41,27 @@ pub(crate) enum Wrong {
     Export(fn(&mut HostBuffer)),
     /// What an allocation answers is another.
     Allocation(fn(Result<u64>) -> Result<u64>),
+    /// Something happens when the plugin is opened.
+    Loading(fn()),
+    /// The function that opens the plugin does something else.
+    Open(fn(&Opening) -> i32),
+    /// The table that it gives has other functions in it.
+    Table(fn(&mut Opened<'_>)),
     /// Something happens before a device is opened.
     Opening(fn()),
     /// Something happens when everything is let go of.
     Shutdown(fn()),
 }
 
+impl Fault {
+    /// The fault with this name.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        FAULTS.iter().find(|fault| fault.name == name)
+    }
+}
+
 /// Every fault; the README beside this crate names the suite that each is caught by.
-pub(crate) static FAULTS: [Fault; 66] = [
+pub(crate) static FAULTS: [Fault; 88] = [
     // Nothing: the twin that must pass.
     Fault { name: "none", wrong: Wrong::Nothing },
     // Quantize to MXFP4 packs the even index into the high nibble.
@@ -179,4 +194,48 @@ pub(crate) static FAULTS: [Fault; 66] = [
     Fault { name: "exit-in-run", wrong: Wrong::Run(process::exit_in_run) },
     // Dequantize to F16 never returns.
     Fault { name: "hang-in-run", wrong: Wrong::Run(process::hang_in_run) },
+    // A run of anything allocates device memory and keeps it.
+    Fault { name: "leaks-a-buffer", wrong: Wrong::Run(memory::leaks_a_buffer) },
+    // A run allocates scratch memory, and frees it.
+    Fault { name: "allocates-in-run", wrong: Wrong::Run(memory::allocates_in_run) },
+    // What was allocated for a plan stays when it is destroyed.
+    Fault { name: "leaks-plans", wrong: Wrong::Operator(memory::leaks_plans) },
+    // The table is written whole, however short the host's is.
+    Fault { name: "table-written-whole", wrong: Wrong::Open(abi::table_written_whole) },
+    // The table says that it is as long as the host's.
+    Fault { name: "table-size-of-the-host", wrong: Wrong::Open(abi::table_size_of_the_host) },
+    // A host whose struct is longer is refused.
+    Fault { name: "host-size-equal", wrong: Wrong::Open(abi::host_size_equal) },
+    // A host of a later minor version is refused.
+    Fault { name: "newer-minor-refused", wrong: Wrong::Open(abi::newer_minor_refused) },
+    // The host's struct is read whole, however short it is.
+    Fault { name: "host-read-whole", wrong: Wrong::Open(abi::host_read_whole) },
+    // What was shut down does not open again.
+    Fault { name: "opens-once", wrong: Wrong::Open(abi::opens_once) },
+    // An operator whose struct is longer is refused.
+    Fault { name: "operator-size-equal", wrong: Wrong::Table(abi::operator_size_equal) },
+    // Dequantize takes an unknown output format for F32.
+    Fault { name: "enum-guessed", wrong: Wrong::Table(abi::enum_guessed) },
+    // An unknown operator is refused without its number.
+    Fault { name: "unknown-kind-unnamed", wrong: Wrong::Table(abi::unknown_kind_unnamed) },
+    // A device that does not exist is refused without a message.
+    Fault { name: "error-without-message", wrong: Wrong::Table(abi::error_without_message) },
+    // A message is written into an error that has no room for one.
+    Fault { name: "error-overrun", wrong: Wrong::Table(abi::error_overrun) },
+    // The device's description is written whole, however short the host's is.
+    Fault { name: "result-overrun", wrong: Wrong::Table(abi::result_overrun) },
+    // Any index opens the first device.
+    Fault { name: "index-ignored", wrong: Wrong::Table(abi::index_ignored) },
+    // Recording no event in no stream is a success.
+    Fault { name: "null-accepted", wrong: Wrong::Table(abi::null_accepted) },
+    // An extension of any name is there.
+    Fault { name: "every-extension", wrong: Wrong::Table(abi::every_extension) },
+    // A panic, as an exception would, leaves a function of the table.
+    Fault { name: "unwinds", wrong: Wrong::Table(abi::unwinds) },
+    // Opening the plugin ends the process by a signal.
+    Fault { name: "crash-in-open", wrong: Wrong::Loading(process::crash) },
+    // Opening the plugin never returns.
+    Fault { name: "hang-in-open", wrong: Wrong::Loading(process::hang) },
+    // A thread runs on after the shutdown.
+    Fault { name: "thread-after-shutdown", wrong: Wrong::Shutdown(process::leave_a_thread) },
 ];

@@ -43,12 +43,23 @@ pub(super) fn talk() {
     println!("a mutant says hello");
 }
 
-/// Ends the process by a signal when everything should be let go of.
+/// A thread that nobody ends.
+pub(super) fn leave_a_thread() {
+    let left = thread::Builder::new().name("left-behind".to_owned());
+    left.spawn(|| {
+        loop {
+            thread::sleep(Duration::from_secs(1));
+        }
+    })
+    .expect("the machine has room for a thread");
+}
+
+/// Ends the process by a signal when everything should be made, or let go of.
 pub(super) fn crash() {
     process::abort();
 }
 
-/// Never lets go.
+/// Never comes back.
 pub(super) fn hang() {
     loop {
         thread::sleep(Duration::from_secs(1));

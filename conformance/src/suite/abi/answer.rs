@@ -23,13 +23,16 @@ pub(super) fn ensure(holds: bool, message: impl FnOnce() -> String) -> Finding {
 }
 
 /// What every byte of an error's memory is before a call.
-const POISON: u8 = 0xa5;
+pub(super) const POISON: u8 = 0xa5;
+
+/// Bytes behind an error.
+const ZONE: usize = 64;
 
 /// Memory for an error, with a red zone behind it.
 #[repr(C)]
 pub(super) struct ErrorArea {
     error: sys::mxhal_error,
-    zone: [u8; 64],
+    zone: [u8; ZONE],
     mode: ErrorMode,
 }
 
@@ -37,7 +40,8 @@ impl ErrorArea {
     pub(super) fn new(mode: ErrorMode) -> Self {
         let struct_size = match mode {
             ErrorMode::Short => offset_of!(sys::mxhal_error, message),
-            _ => size_of::<sys::mxhal_error>(),
+            ErrorMode::Longer => offset_of!(Self, zone) + ZONE,
+            ErrorMode::Whole | ErrorMode::Null => size_of::<sys::mxhal_error>(),
         };
         let error = sys::mxhal_error {
             struct_size: struct_size as u32,
@@ -45,7 +49,7 @@ impl ErrorArea {
             vendor_code: i64::from_ne_bytes([POISON; 8]),
             message: [std::ffi::c_char::from_ne_bytes([POISON]); 496],
         };
-        Self { error, zone: [POISON; 64], mode }
+        Self { error, zone: [POISON; ZONE], mode }
     }
 
     pub(super) fn pointer(&mut self) -> *mut sys::mxhal_error {
@@ -131,7 +135,8 @@ impl Answer {
 
     /// The error's message, as far as it can be read.
     fn text(&self) -> String {
-        if self.area.mode != ErrorMode::Whole || self.area.is_untouched() {
+        let has_message = matches!(self.area.mode, ErrorMode::Whole | ErrorMode::Longer);
+        if !has_message || self.area.is_untouched() {
             return "no message".to_owned();
         }
         let bytes = self.area.message_bytes();
@@ -142,7 +147,7 @@ impl Answer {
     fn within_its_memory(&self) -> Finding {
         let Self { function, area, .. } = self;
         ensure(area.zone.iter().all(|byte| *byte == POISON), || {
-            format!("{function} wrote beyond the end of mxhal_error")
+            format!("{function} wrote beyond the end of the mxhal_error that it knows")
         })?;
         let short = area.mode == ErrorMode::Short;
         ensure(!short || area.message_bytes().iter().all(|byte| *byte == POISON), || {

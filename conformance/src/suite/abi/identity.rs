@@ -87,6 +87,11 @@ fn table(subject: &Subject) -> Finding {
             table.struct_size
         )
     })?;
+    complete(table)
+}
+
+/// Every function is there but those that may be null.
+pub(super) fn complete(table: &sys::mxhal_plugin) -> Finding {
     macro_rules! present {
         ($($function:ident)*) => {
             [$((stringify!($function), table.$function.is_some())),*]

@@ -8,6 +8,8 @@
 //! | `device` | opening, closing, order of destruction, threads |
 //! | `queue` | memory, copies, streams and events |
 //! | `plan` | what a run and prepared weights refuse |
+//! | `footprint` | memory that is kept from call to call, or asked for in a run |
+//! | `host` | hosts of other versions: shorter tables, longer ones full of poison; opened again after a shutdown |
 //!
 //! Questions that need an operator take the first of a list of small ones that the plugin supports. What the header
 //! leaves undefined (wild pointers, handles that were destroyed, addresses of nothing) is not asked.
@@ -15,15 +17,20 @@
 mod answer;
 mod bytes;
 mod device;
+mod footprint;
+mod host;
 mod identity;
 mod nulls;
 mod plan;
 mod queue;
 mod raw;
 mod session;
+mod tables;
 mod values;
 
 use std::time::Duration;
+
+use mxhal_ffi::Opening;
 
 use super::SuiteKind;
 use crate::case::{Body, Case};
@@ -40,6 +47,8 @@ pub struct AbiCase(Kind);
 enum Kind {
     /// Asked in the worker.
     Asked(fn(&Subject) -> Finding),
+    /// The same while the plugin is shut down, with the device that is to be opened.
+    AskedClosed(fn(&Opening, u32) -> Finding),
     /// Answered by the parent of the workers.
     OfTheProcess(ProcessQuestion),
 }
@@ -78,28 +87,45 @@ impl ProcessQuestion {
 
 impl AbiCase {
     /// Asks it.
-    pub fn run(&self, subject: &Subject, _seed: u64) -> Outcome {
-        match &self.0 {
-            Kind::Asked(ask) => match ask(subject) {
-                Ok(()) => Outcome::Pass(Measures::default()),
-                Err(outcome) => *outcome,
-            },
-            Kind::OfTheProcess(_) => {
-                Outcome::Skipped { text: "the runner answers it, for a worker as a whole".to_owned() }
+    pub fn run(&self, subject: &mut Subject, _seed: u64) -> Outcome {
+        let found = match &self.0 {
+            Kind::Asked(ask) => ask(subject),
+            Kind::AskedClosed(ask) => {
+                let index = subject.device_index();
+                match subject.while_closed(|opening| ask(opening, index)) {
+                    Ok(found) => found,
+                    Err(error) => Err(Box::new(error.into())),
+                }
             }
+            Kind::OfTheProcess(_) => {
+                return Outcome::Skipped {
+                    text: "the runner answers it, for a worker as a whole".to_owned(),
+                };
+            }
+        };
+        match found {
+            Ok(()) => Outcome::Pass(Measures::default()),
+            Err(outcome) => *outcome,
         }
     }
 }
 
 /// The suite's cases.
 pub fn cases(seed: u64) -> Vec<Case> {
-    let tables =
-        [identity::QUESTIONS, nulls::QUESTIONS, values::QUESTIONS, queue::QUESTIONS, plan::QUESTIONS];
+    let tables = [
+        identity::QUESTIONS,
+        nulls::QUESTIONS,
+        values::QUESTIONS,
+        queue::QUESTIONS,
+        plan::QUESTIONS,
+        footprint::QUESTIONS,
+    ];
     let quick = tables.into_iter().flatten().map(|question| (question, 60));
     // A context of a real device takes a fraction of a second to make, a hundred times.
     let slow = device::QUESTIONS.iter().map(|question| (question, 600));
     let asked = quick.chain(slow).map(|((name, ask), seconds)| case(name, seed, seconds, Kind::Asked(*ask)));
-    ProcessQuestion::ALL.into_iter().map(|question| question.case(seed)).chain(asked).collect()
+    let closed = host::QUESTIONS.iter().map(|(name, ask)| case(name, seed, 120, Kind::AskedClosed(*ask)));
+    ProcessQuestion::ALL.into_iter().map(|question| question.case(seed)).chain(asked).chain(closed).collect()
 }
 
 /// A table of questions: the rest of the case's name, and how it is asked.

@@ -10,10 +10,11 @@
 use std::ffi::{CStr, c_void};
 use std::{mem, ptr};
 
-use mxhal_ffi::{Plugin, sys};
+use mxhal_ffi::{Opening, Plugin, sys};
 
 use super::answer::{Answer, ErrorArea};
 use super::bytes::OpBytes;
+use super::tables::{HostMemory, TableMemory};
 
 /// A device's handle.
 pub(super) type Device = Handle<sys::mxhal_device>;
@@ -87,6 +88,8 @@ pub(super) enum ErrorMode {
     Whole,
     /// One that ends before its message, as a host would have it that knows no message.
     Short,
+    /// One of a later host, with members behind those that are known.
+    Longer,
     /// A null pointer.
     Null,
 }
@@ -94,13 +97,23 @@ pub(super) enum ErrorMode {
 /// A plugin's table.
 #[derive(Clone, Copy)]
 pub(super) struct Raw<'a> {
-    plugin: &'a Plugin,
+    table: &'a sys::mxhal_plugin,
     mode: ErrorMode,
 }
 
+// SAFETY: it is read only, and by R7 of the header its functions may be called from any thread with its `self`.
+unsafe impl Send for Raw<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Raw<'_> {}
+
 impl<'a> Raw<'a> {
-    pub(super) const fn new(plugin: &'a Plugin) -> Self {
-        Self { plugin, mode: ErrorMode::Whole }
+    pub(super) fn new(plugin: &'a Plugin) -> Self {
+        Self::of(plugin.table())
+    }
+
+    /// A table that was not given to the loader.
+    pub(super) const fn of(table: &'a sys::mxhal_plugin) -> Self {
+        Self { table, mode: ErrorMode::Whole }
     }
 
     /// The same, receiving errors in another way.
@@ -109,7 +122,7 @@ impl<'a> Raw<'a> {
     }
 
     pub(super) fn table(&self) -> &'a sys::mxhal_plugin {
-        self.plugin.table()
+        self.table
     }
 
     fn answer(&self, function: &'static str, call: impl FnOnce(*mut sys::mxhal_error) -> i32) -> Answer {
@@ -197,7 +210,7 @@ impl<'a> Raw<'a> {
 }
 
 /// Why a function of the table is there.
-const LOADER: &str = "the loader refuses a table without it";
+const LOADER: &str = "the loader refuses a table without it, and `host` looks before it calls";
 
 fn write<T>(place: Option<&mut T>) -> *mut T {
     place.map_or(ptr::null_mut(), ptr::from_mut)
@@ -290,4 +303,22 @@ impl Raw<'_> {
             unsafe { function(table.self_, index, handle(device), error) }
         })
     }
+
+    /// Shuts the plugin down: the last call.
+    pub(super) fn shutdown(&self) -> Answer {
+        let (table, function) = (self.table(), self.table().shutdown.expect(LOADER));
+        self.answer("shutdown", |error| {
+            // SAFETY: as for the functions above, with the table's own `self`.
+            unsafe { function(table.self_, error) }
+        })
+    }
+}
+
+/// Opens a plugin that was shut down, or never opened, with a host's table and memory for its own.
+pub(super) fn open(opening: &Opening, host: &HostMemory, table: &mut TableMemory, mode: ErrorMode) -> Answer {
+    let mut area = ErrorArea::new(mode);
+    // SAFETY: the function is the plugin's. All three have as many bytes as they say, and what the host's table points
+    // to outlives the plugin, which its caller shuts down before.
+    let status = unsafe { opening.function()(host.pointer(), table.pointer(), area.pointer()) };
+    Answer { function: "mxhal_plugin_open", status, area }
 }

@@ -33,9 +33,13 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn open(subject: &'a Subject) -> Finding<Self> {
-        let raw = Raw::new(subject.plugin());
+        Self::at(Raw::new(subject.plugin()), subject.device_index())
+    }
+
+    /// The same through a table that was not given to the loader.
+    pub(super) fn at(raw: Raw<'a>, index: u32) -> Finding<Self> {
         let mut device = Device::NULL;
-        raw.device_open(subject.device_index(), Some(&mut device)).ok()?;
+        raw.device_open(index, Some(&mut device)).ok()?;
         Self::on(raw, device, true)
     }
 
@@ -117,6 +121,23 @@ impl<'a> Planned<'a> {
         operators.retain(|op| !op.weights().is_empty());
         let op = supported(subject, &operators)?;
         Self::new(Session::open(subject)?, op)
+    }
+
+    /// Any small operator that the plugin supports, if it supports one, through a table that was not given to the loader.
+    pub(super) fn at(raw: Raw<'a>, index: u32) -> Finding<Option<Self>> {
+        for op in small_operators() {
+            if let Some(planned) = Self::of(Session::at(raw, index)?, op)? {
+                return Ok(Some(planned));
+            }
+        }
+        Ok(None)
+    }
+
+    /// This operator, if the plugin supports it.
+    pub(super) fn of(session: Session<'a>, op: Op) -> Finding<Option<Self>> {
+        let mut answer: sys::mxhal_answer = convert::empty();
+        session.raw.op_supports(session.device, Some(&OpBytes::new(&op)?), Some(&mut answer)).ok()?;
+        if answer.yes == 0 { Ok(None) } else { Self::new(session, op).map(Some) }
     }
 
     /// The same device, plan and weights with a stream, tensors and a workspace of its own: for another thread. What
