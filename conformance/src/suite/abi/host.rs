@@ -16,8 +16,11 @@ use super::session::{Planned, Session};
 use super::tables::{HostMemory, TableMemory};
 use crate::outcome::Outcome;
 
-/// As the tables of other questions; asked of a plugin that is shut down, of the device with this index.
-pub(super) const QUESTIONS: &[(&str, fn(&Opening, u32) -> Finding)] = &[
+/// Asked of a plugin that is shut down, of the device with this index.
+pub(super) type AskClosed = fn(&Opening, u32) -> Finding;
+
+/// As the tables of other questions.
+pub(super) const QUESTIONS: &[(&str, AskClosed)] = &[
     ("host/newer", newer),
     ("host/older-table", older_table),
     ("host/older-struct", older_struct),
@@ -34,7 +37,7 @@ const LATER: u32 = sys::MXHAL_ABI_MINOR + 7;
 /// Every struct is longer than the plugin can know, and holds poison behind what it knows.
 fn newer(opening: &Opening, index: u32) -> Finding {
     let mut visit = Visit::new(opening, HOST + 64, TABLE + 128, LATER)?;
-    visit.open(ErrorMode::Longer)?.ok_and_silent().map_err(of_a_newer_host)?;
+    visit.open(ErrorMode::Longer)?.ok_and_silent().map_err(|outcome| of_a_newer_host(*outcome))?;
     let said = visit.filled()?;
     complete(visit.table())?;
     let built = opening.identity_data().abi_minor_built;
@@ -128,8 +131,8 @@ fn works(raw: Raw<'_>, index: u32) -> Finding {
     }
 }
 
-fn of_a_newer_host(outcome: Box<Outcome>) -> Box<Outcome> {
-    match *outcome {
+fn of_a_newer_host(outcome: Outcome) -> Box<Outcome> {
+    match outcome {
         Outcome::Fail(failure) => wrong(format!(
             "a newer host has longer structs and a greater minor version, and is served as far as both know them \
              (R1: >=, never ==): {}",

@@ -30,8 +30,6 @@ mod values;
 
 use std::time::Duration;
 
-use mxhal_ffi::Opening;
-
 use super::SuiteKind;
 use crate::case::{Body, Case};
 use crate::outcome::{Measures, Outcome};
@@ -48,7 +46,7 @@ enum Kind {
     /// Asked in the worker.
     Asked(fn(&Subject) -> Finding),
     /// The same while the plugin is shut down, with the device that is to be opened.
-    AskedClosed(fn(&Opening, u32) -> Finding),
+    AskedClosed(host::AskClosed),
     /// Answered by the parent of the workers.
     OfTheProcess(ProcessQuestion),
 }
