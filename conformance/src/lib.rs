@@ -18,6 +18,7 @@
 //! | [`replay`] | a failure made small, and asked again from one file |
 //! | [`worker`] | the process in which a plugin runs |
 //! | [`waiver`] | failures that are known, with an owner and an end |
+//! | [`certificate`] | what a run found, to be handed on, checked and compared |
 //! | [`report`] | the model of what came of a run; JSON, JUnit, HTML, text, verdicts |
 //!
 //! # Judging a plugin
@@ -60,6 +61,7 @@
 )]
 
 pub mod case;
+pub mod certificate;
 pub mod check;
 pub mod checkpoint;
 pub mod opcase;

@@ -19,6 +19,7 @@ use mxhal_conformance::worker;
 use mxhal_cpu::Cpu;
 use regex::Regex;
 
+use super::certificate::Certificates;
 use super::failure::FAILED;
 use super::print;
 use super::selection::Selection;
@@ -34,6 +35,9 @@ Examples:
   mxhal conform --plugin ./libmxhal_mychip.so --waivers known.toml
   mxhal conform --plugin ./libmxhal_mychip.so --json report.json --html report.html
   mxhal conform --plugin ./libmxhal_mychip.so --filter ^exact/ --replay-dir failures
+  mxhal conform --plugin ./libmxhal_mychip.so --certificate mychip.json --key our.key
+  mxhal conform --verify mychip.json --plugin ./libmxhal_mychip.so --public-key our.key.pub
+  mxhal conform --agree mychip.json theirs.json
 
 Exit codes: 0 all required cases pass, 1 a failure, 2 usage or configuration, 3 the plugin could not be loaded, 4 no
 device.";
@@ -111,6 +115,9 @@ pub(super) struct Conform {
         conflicts_with = "no_shrink"
     )]
     shrink_time: u64,
+
+    #[command(flatten)]
+    certificates: Certificates,
 }
 
 fn profiles() -> impl TypedValueParser<Value = Profile> {
@@ -131,6 +138,9 @@ pub(super) fn worker() -> ExitCode {
 
 impl Conform {
     pub(super) fn run(self, selection: &Selection, terminal: &Terminal) -> anyhow::Result<ExitCode> {
+        if let Some(code) = self.certificates.run(self.plugin.as_deref())? {
+            return Ok(code);
+        }
         let mut options = self.options(selection)?;
         if self.list {
             let names: String =
@@ -138,6 +148,7 @@ impl Conform {
             print(&names)?;
             return Ok(ExitCode::SUCCESS);
         }
+        let key = self.certificates.secret_key()?;
         // It is there until the workers are done with it.
         let _simulation = self.simulate.map(|product| product.simulate(&mut options)).transpose()?;
         let bar = terminal.bar(0, false);
@@ -146,6 +157,7 @@ impl Conform {
         let report = result?;
         print(&text::summary(&report))?;
         self.write(&report)?;
+        self.certificates.write(&report, key.as_ref())?;
         self.record(&options, &report)?;
         Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use mxhal::config::{ConfigError, InvalidName};
 use mxhal::runtime::{BackendError, RuntimeError};
+use mxhal_conformance::certificate::CertificateError;
 use mxhal_conformance::replay::ReplayError;
 use mxhal_conformance::runner::RunError;
 use mxhal_conformance::waiver::WaiverError;
@@ -71,6 +72,9 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
             }
             if let Some(error) = cause.downcast_ref::<BackendError>() {
                 return Some(backend_code(error));
+            }
+            if let Some(error) = cause.downcast_ref::<CertificateError>() {
+                return u8::try_from(error.exit_code()).ok();
             }
             if let Some(error) = cause.downcast_ref::<RunError>() {
                 return u8::try_from(error.exit_code()).ok();

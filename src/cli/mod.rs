@@ -7,6 +7,7 @@
 //! | `synth` | the command that makes checkpoints up |
 //! | `config`, `new_backend`, `completions` | the commands about mxhal itself |
 //! | `new_folder` | where a command may make a folder |
+//! | `certificate` | what `conform` does with certificates |
 //! | `selection` | which configuration, backend and device |
 //! | `simulators` | what stands in for a vendor's driver |
 //! | `row_operator` | rows of a file through an operator, a chunk at a time |
@@ -16,6 +17,7 @@
 //! What is for machines goes to standard output; logs, progress and errors go to standard error.
 
 mod bench;
+mod certificate;
 mod completions;
 mod config;
 mod conform;

@@ -102,3 +102,58 @@ fn what_is_wrong_with_waivers_is_said_with_its_line() {
     folder.write("known.toml", &waiver("9999-12-31").replace("owner", "owners"));
     folder.run(conform).with_code(2).saying(&["known.toml:4:", "unknown field `owners`"]);
 }
+
+/// Few cases, some of which have one right answer.
+const EXACT: [&str; 2] = ["--filter", "^exact/(de)?quantize/"];
+
+#[test]
+fn a_certificate_is_given_signed_checked_and_compared() {
+    let folder = Folder::new();
+    folder.run(["conform", "--new-key", "our.key"]).with_code(0);
+    folder.run(["conform", "--new-key", "other.key"]).with_code(0);
+    folder.run(["conform", "--new-key", "our.key"]).with_code(2).saying(&["our.key", "could not be written"]);
+    let certify = |name: &'static str, more: &[&'static str]| {
+        folder.run(["conform", "--certificate", name].iter().chain(more).chain(&EXACT)).with_code(0)
+    };
+    let signed = certify("a.json", &["--key", "our.key"]);
+    assert!(signed.err.contains("a.json is signed by a.json.sig"), "{}", signed.err);
+    let unsigned = certify("b.json", &["--jobs", "2"]);
+    assert!(unsigned.err.contains("not signed"), "{}", unsigned.err);
+
+    let verify = ["conform", "--verify", "a.json"];
+    let said = folder.run(verify.iter().chain(&["--public-key", "our.key.pub"])).with_code(0).out;
+    assert!(said.contains("as it should be") && said.ends_with("VALID: whole and unchanged\n"), "{said}");
+    assert!(said.contains("cpu") && said.contains("the list of this program"), "{said}");
+    let other = folder.run(verify.iter().chain(&["--public-key", "other.key.pub"])).with_code(1);
+    other.saying(&["a.json", "is signed by", "and not by"]);
+    let plugin = folder.write("x.so", "no plugin").display().to_string();
+    folder.run(verify.iter().chain(&["--plugin", plugin.as_str()])).with_code(1).saying(&["x.so", "sha256"]);
+    let said = folder.run(["conform", "--verify", "b.json"]).with_code(0).out;
+    assert!(said.contains("anyone could have written it"), "{said}");
+    folder.run(["conform", "--verify", "b.json", "--public-key", "our.key.pub"]).with_code(1);
+    folder.run(["conform", "--verify", "absent.json"]).with_code(2);
+
+    let said = folder.run(["conform", "--agree", "a.json", "b.json"]).with_code(0).out;
+    assert!(said.contains(" 0 differ") && said.ends_with("AGREE\n"), "{said}");
+    certify("c.json", &["--seed", "1"]);
+    folder
+        .run(["conform", "--agree", "a.json", "c.json"])
+        .with_code(2)
+        .saying(&["the seed is 0 in the first"]);
+
+    let text = fs::read_to_string(folder.path("a.json")).unwrap();
+    folder.write("a.json", &text.replacen("\"passed\"", "\"passeD\"", 1));
+    folder.run(verify).with_code(1).saying(&["a.json", "was changed"]);
+}
+
+#[test]
+fn what_is_simulated_or_wrong_is_not_certified() {
+    let folder = Folder::new();
+    let simulated = ["conform", "--certificate", "a.json", "--simulate", "Ascend950PR_9599"];
+    folder.run(simulated).with_code(2).saying(&["--simulate"]);
+    folder.write("known.toml", &waiver("2001-01-01"));
+    let failed = ["conform", "--certificate", "a.json", "--waivers", "known.toml"];
+    let ran = folder.run(failed.iter().chain(&FEW)).with_code(1);
+    assert!(ran.err.contains("no certificate of a run that did not pass"), "{}", ran.err);
+    assert_eq!(folder.names(), ["known.toml"]);
+}

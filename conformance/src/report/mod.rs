@@ -66,7 +66,7 @@ pub struct Report {
 }
 
 /// The suite that asked.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SuiteReport {
     /// The version of this crate.
     pub version: String,

@@ -420,7 +420,7 @@ impl<'a> Results<'a> {
     }
 }
 
-fn all_cases(seed: u64) -> Vec<Case> {
+pub(crate) fn all_cases(seed: u64) -> Vec<Case> {
     let cases: Vec<Case> = SuiteKind::ALL.into_iter().flat_map(|suite| suite.cases(seed)).collect();
     debug_assert_eq!(
         cases.iter().map(|case| &case.name).collect::<HashSet<_>>().len(),
@@ -449,7 +449,7 @@ fn required_counts(all: &[Case]) -> HashMap<Profile, usize> {
     })
 }
 
-fn suite_report(all: &[Case]) -> SuiteReport {
+pub(crate) fn suite_report(all: &[Case]) -> SuiteReport {
     let mut hash = Sha256::new();
     for case in all {
         hash.update(format!("{} {}\n", case.profile, case.name));
@@ -474,7 +474,7 @@ pub(crate) fn plugin_report(target: &Target) -> PluginReport {
 }
 
 /// The hash of a file; `None` where it cannot be read, which the loader then says better.
-fn sha256_of(path: &Path) -> Option<String> {
+pub(crate) fn sha256_of(path: &Path) -> Option<String> {
     let mut file = File::open(path).ok().filter(|file| file.metadata().is_ok_and(|data| data.is_file()))?;
     let mut hash = Sha256::new();
     let mut chunk = vec![0; 1 << 20];
@@ -486,7 +486,7 @@ fn sha256_of(path: &Path) -> Option<String> {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
