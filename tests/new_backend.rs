@@ -42,7 +42,7 @@ impl Project {
         assert_eq!(exported, ["mxhal_identity", "mxhal_plugin_open"]);
 
         let first_day = self.conform(library, FIRST_DAY);
-        for suite in ["abi/", "support/"] {
+        for suite in ["abi/", "memory/", "support/"] {
             let passed = |name: &str, kind| name.starts_with(suite) && kind == StateKind::Pass;
             assert!(
                 first_day.cases.iter().any(|case| passed(&case.name, case.state.kind())),
@@ -58,11 +58,14 @@ impl Project {
         assert!(refused, "quantize is refused with a sentence");
     }
 
+    /// With the list of expected failures that the project has.
     fn conform(&self, library: &Path, filter: &str) -> Report {
         let json = self.folder.path().join("report.json");
         let conform = run(mxhal()
             .args(["conform", "--filter", filter, "--plugin"])
             .arg(library)
+            .arg("--waivers")
+            .arg(self.path().join("expected-failures.toml"))
             .arg("--json")
             .arg(&json));
         let report = fs::read_to_string(&json).unwrap_or_else(|error| panic!("{error}: {}", said(&conform)));

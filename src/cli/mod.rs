@@ -71,7 +71,7 @@ struct Cli {
 enum Command {
     Devices(devices::Devices),
     Doctor(doctor::Doctor),
-    Conform(conform::Conform),
+    Conform(Box<conform::Conform>),
     Replay(replay::Replay),
     Bench(bench::Bench),
     Moe(moe::Moe),

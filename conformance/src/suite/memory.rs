@@ -52,6 +52,9 @@ fn operators() -> Vec<(Op, Values, Tier)> {
         let op = Dequantize { rows: 7, k: 160, from: format, output: Format::Bf16 };
         all.push((op.into(), Values::Ordinary, Tier::Exact));
     }
+    // What a new backend begins with.
+    let op = Dequantize { rows: 7, k: 160, from: Format::Mxfp4, output: Format::F32 };
+    all.push((op.into(), Values::Ordinary, Tier::Exact));
     for scheme in [Format::Bf16, Format::Mxfp8, Format::Mxfp8G128, Format::Mxint8, Format::Mxfp4] {
         let each = Matmul { output: Format::Bf16, ..Matmul::mxfp4(7, 35, 96, Quantization::new(scheme)) };
         all.push((each.into(), exact, Tier::Exact));

@@ -47,6 +47,7 @@ const SHARED: Files = &[
     (".github/workflows/ci.yml", include_str!("templates/shared/ci.yml")),
     ("README.md", include_str!("templates/shared/README.md")),
     ("config.toml", include_str!("templates/shared/config.toml")),
+    ("expected-failures.toml", include_str!("templates/shared/expected-failures.toml")),
 ];
 
 const C: Files = &[
