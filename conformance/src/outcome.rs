@@ -81,6 +81,16 @@ impl Failure {
     }
 }
 
+/// A number as failures show it: in full, or with a power of ten where that would be long.
+pub(crate) fn number(value: f64) -> String {
+    let size = value.abs();
+    if size == 0.0 || (1e-3..1e9).contains(&size) || !size.is_finite() {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
+}
+
 impl From<Error> for Outcome {
     /// An error where none should be: a failure, or a lost device.
     fn from(error: Error) -> Self {
@@ -94,5 +104,16 @@ impl From<Error> for Outcome {
 impl From<Failure> for Outcome {
     fn from(failure: Failure) -> Self {
         Self::Fail(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_lead_back() {
+        let shown = [3.0, -0.0, 41.25, -5947.05, 1e-7, 1e300, f64::INFINITY].map(number);
+        assert_eq!(shown, ["3", "-0", "41.25", "-5947.05", "1e-7", "1e300", "inf"]);
     }
 }

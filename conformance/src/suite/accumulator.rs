@@ -19,7 +19,7 @@ use crate::opcase::random::Random;
 use crate::opcase::rig::{Poison, Rig, Stop};
 use crate::opcase::tensor::{floats, layout, read};
 use crate::opcase::{Inputs, supported};
-use crate::outcome::{Failure, Measures, Outcome};
+use crate::outcome::{Failure, Measures, Outcome, number};
 use crate::subject::Subject;
 
 /// The name under which the width is reported.
@@ -97,7 +97,7 @@ impl AccumulatorCase {
             tensor: Some("y".to_owned()),
             index: vec![place / ORDERS, place % ORDERS],
             expected: Some(ONES.to_string()),
-            got: Some(format!("{got:e}")),
+            got: Some(number(got)),
             ..Failure::new(format!(
                 "the accumulator has {width} bits: it loses a one beside 2^{}; {LEAST_BITS} bits are the least, which \
                  every bound assumes",

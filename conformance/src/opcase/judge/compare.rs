@@ -2,7 +2,7 @@
 
 use crate::opcase::judge::Verdict;
 use crate::oracle::{Error, Matrix};
-use crate::outcome::Failure;
+use crate::outcome::{Failure, number};
 
 /// Equality, in the given sense, of each element.
 pub(super) fn equal(
@@ -18,8 +18,8 @@ pub(super) fn equal(
         Some(first) => Err(Failure {
             tensor: Some(tensor.to_owned()),
             index: vec![first / expected.columns, first % expected.columns],
-            expected: Some(format!("{:e}", expected.values[first])),
-            got: Some(format!("{:e}", got.values[first])),
+            expected: Some(number(expected.values[first])),
+            got: Some(number(got.values[first])),
             wrong_elements: Some(wrong as u64),
             ..Failure::new(format!("{tensor} is not what is exactly right"))
         }),
@@ -79,8 +79,8 @@ pub(super) fn within_bounds(
     Err(Failure {
         tensor: Some(tensor.to_owned()),
         index: vec![worst / got.columns, worst % got.columns],
-        expected: Some(format!("{value:e}")),
-        got: Some(format!("{:e}", got.values[worst])),
+        expected: Some(number(value)),
+        got: Some(number(got.values[worst])),
         bound: Some(bound),
         wrong_elements: Some(wrong as u64),
         ..Failure::new(format!("{tensor} is further from what is right than its bound, {most:.3} times that"))

@@ -9,7 +9,7 @@ use super::{Evidence, Verdict};
 use crate::opcase::tensor::{bytes_of_first, layout, read};
 use crate::oracle::format::Float;
 use crate::oracle::{self, Matrix, interval, swiglu};
-use crate::outcome::Failure;
+use crate::outcome::{Failure, number};
 
 pub(super) fn judge_swiglu(evidence: &Evidence<'_>, op: &SwiGlu) -> Result<Verdict, Failure> {
     let weights = evidence.optional("row_weights").map(|weights| read(weights).values);
@@ -77,8 +77,8 @@ fn judge_quantized_swiglu(h: &Matrix, to: Quantization, got: &HostBuffer) -> Res
             if !range.contains(got) {
                 return Err(Failure {
                     index: vec![row, column],
-                    expected: Some(format!("a value from {:e} to {:e}", range.low, range.high)),
-                    got: Some(format!("{got:e}")),
+                    expected: Some(format!("a value from {} to {}", number(range.low), number(range.high))),
+                    got: Some(number(got)),
                     ..Failure::new("y is not what any value within the error is quantized to")
                 });
             }

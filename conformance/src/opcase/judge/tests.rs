@@ -100,7 +100,7 @@ fn the_sign_of_a_zero_is_seen_where_elements_have_one() {
     let right = right.with("y", y);
     right.judge().unwrap();
     let failure = right.tampered("y", |y| y.data[2 * zero + 1] = 0x80);
-    assert_eq!((failure.got.as_deref(), failure.wrong_elements), (Some("-0e0"), Some(1)));
+    assert_eq!((failure.got.as_deref(), failure.wrong_elements), (Some("-0"), Some(1)));
 }
 
 #[test]
