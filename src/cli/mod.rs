@@ -73,7 +73,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Conform(Box<conform::Conform>),
     Replay(replay::Replay),
-    Bench(bench::Bench),
+    Bench(Box<bench::Bench>),
     Moe(moe::Moe),
     Quantize(quantize::Quantize),
     Dequantize(dequantize::Dequantize),
