@@ -14,6 +14,7 @@
 //! | `stream` | streams and events |
 //! | `support` | what runs here: which functions there are, and which rules they have |
 //! | `session` | the two phases of CANN's operators: measured when a plan is made, enqueued when it runs |
+//! | `program` | what a run enqueued, enqueued again at other addresses |
 //! | `constants`, `integers` | arrays that operators read; 32-bit integers to 64 bits and back |
 //! | `kernels` | the kernels of our own: found, loaded, launched |
 //! | `weights` | weights in the layouts that CANN's products take |
@@ -25,8 +26,8 @@
 //! # Time
 //!
 //! Work is enqueued on CANN's streams and returns at once, but for copies between the device and host memory that is
-//! not page-locked: CANN returns from those when the bytes have moved. A run makes CANN's executors anew, on the host;
-//! it allocates no device memory. Each call makes the device's context current on its thread and puts back what was
+//! not page-locked: CANN returns from those when the bytes have moved. A run makes CANN's executors anew, on the host,
+//! unless option `executors` is `repeat`; it allocates no device memory. Each call makes the device's context current on its thread and puts back what was
 //! there.
 //!
 //! # Numbers
@@ -44,6 +45,7 @@ mod kernels;
 mod memory;
 mod op;
 mod options;
+mod program;
 mod session;
 mod soc;
 mod stream;

@@ -13,6 +13,7 @@ use mxhal_core::{Error, Result};
 /// | `w4a8` | how MXFP4 weights lie for MXFP8 activations: `expand`, as E4M3 (two times the memory; all outputs, biases and groups), or `native`, as E2M1 (single products to BF16 and F16 without a bias) | `expand` |
 /// | `weights` | the layout of weights for quantized activations: `nd`, rows; or `nz`, FRACTAL_NZ, which takes the operators for it and `aclnnNpuFormatCast` | `nd` |
 /// | `w4a16` | what multiplies BF16 activations: `kernel`, ours, on the vector units (every weight, output, bias and group), or `native`, CANN's, on the cube units (single MXFP4 matrices of an even number of rows, to BF16 without a bias) | `kernel` |
+/// | `executors` | `once`: each run prepares CANN's executors; or `repeat`: a plan keeps those of earlier runs and gives them other addresses, where CANN lets it | `once` |
 /// | `skipped_ids` | what is known of expert ids: `possible`, some may be -1, and a kernel of ours permutes because no operator of CANN takes them; or `never`, whoever calls permute promises that each is an expert's, and CANN's operators do | `possible` |
 /// | `strided_rows` | what becomes of plain tensors whose rows lie apart: `copy`, row by row through the workspace, which plans then ask for; or `refuse`, when a plan is run | `copy` |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Options {
     pub weights: WeightLayout,
     /// `w4a16`.
     pub w4a16: W4a16,
+    /// Whether `executors` is `repeat`.
+    pub repeats_executors: bool,
     /// Whether `skipped_ids` is `never`.
     pub ids_are_never_skipped: bool,
     /// Whether `strided_rows` is `refuse`.
@@ -66,8 +69,8 @@ pub enum W4a16 {
 
 impl Options {
     /// The keys.
-    pub const KEYS: [&str; 7] =
-        ["cann_path", "kernels", "w4a8", "w4a16", "weights", "skipped_ids", "strided_rows"];
+    pub const KEYS: [&str; 8] =
+        ["cann_path", "kernels", "w4a8", "w4a16", "weights", "executors", "skipped_ids", "strided_rows"];
 
     /// Reads keys and values.
     ///
@@ -96,6 +99,9 @@ impl Options {
                 "weights" => {
                     options.weights =
                         one_of(key, value, [("nd", WeightLayout::Nd), ("nz", WeightLayout::Nz)])?;
+                }
+                "executors" => {
+                    options.repeats_executors = one_of(key, value, [("once", false), ("repeat", true)])?;
                 }
                 "skipped_ids" => {
                     options.ids_are_never_skipped =
@@ -142,6 +148,7 @@ mod tests {
             ("w4a8", "native"),
             ("weights", "nz"),
             ("w4a16", "native"),
+            ("executors", "repeat"),
             ("skipped_ids", "never"),
             ("strided_rows", "refuse"),
         ])
@@ -150,7 +157,7 @@ mod tests {
         assert_eq!(options.kernels.as_deref(), Some(std::path::Path::new("/opt/mxhal_kernels.o")));
         assert_eq!((options.w4a8, options.w4a16), (W4a8::Native, W4a16::Native));
         assert_eq!(options.weights, WeightLayout::Nz);
-        assert!(options.ids_are_never_skipped && options.refuses_strided_rows);
+        assert!(options.ids_are_never_skipped && options.refuses_strided_rows && options.repeats_executors);
         assert_eq!(parse(&[]).unwrap(), Options::default());
     }
 
@@ -162,6 +169,7 @@ mod tests {
             ("kernels", "", "a file"),
             ("w4a16", "cube", "`kernel` or `native`"),
             ("w4a8", "fast", "`expand` or `native`"),
+            ("executors", "twice", "`once` or `repeat`"),
             ("weights", "zn", "`nd` or `nz`"),
             ("skipped_ids", "", "`possible` or `never`"),
             ("strided_rows", "yes", "`copy` or `refuse`"),

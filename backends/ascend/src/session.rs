@@ -8,8 +8,7 @@
 //!   the first phase reads nothing; it is done for several numbers of rows, because an operator may want more for
 //!   fewer.
 //! - **enqueuing**, at each run: the first phase with the run's addresses and rows, then the second. An executor is used
-//!   once and destroyed by CANN. Repeatable ones with refreshed addresses would save the first phase; which operators
-//!   allow them, and how their tensors are counted, is not documented for the ones used here.
+//!   once and destroyed by CANN; or it is made repeatable and recorded, and `program` enqueues it again.
 //!
 //! A session is the only place that enqueues. What CANN lacks is done by a kernel of ours, launched on the same stream with
 //! scratch from the same workspace.
@@ -27,6 +26,7 @@ use crate::device::Shared;
 use crate::error::from_cann;
 use crate::memory::ALIGNMENT;
 use crate::op::Operand;
+use crate::program::{Recording, Step};
 use crate::stream::{copy, fill, pointer};
 use crate::support::Offer;
 
@@ -63,6 +63,8 @@ pub(crate) struct Session<'a> {
     mode: Mode<'a>,
     used: Needs,
     functions: Vec<&'static str>,
+    /// What is enqueued, where that is asked for.
+    recording: Option<Recording>,
     /// Outputs with gaps: their rows are copied out of these dense ones at the end.
     gathered: Vec<(Operand, u64)>,
 }
@@ -83,7 +85,24 @@ impl<'a> Session<'a> {
     }
 
     fn new(shared: &'a Shared, mode: Mode<'a>) -> Self {
-        Self { shared, mode, used: Needs::default(), functions: Vec::new(), gathered: Vec::new() }
+        Self {
+            shared,
+            mode,
+            used: Needs::default(),
+            functions: Vec::new(),
+            recording: None,
+            gathered: Vec::new(),
+        }
+    }
+
+    /// The same, recorded.
+    pub(crate) fn recorded(self) -> Self {
+        Self { recording: Some(Recording { steps: Vec::new(), is_whole: true }), ..self }
+    }
+
+    /// What was recorded, if it was asked for.
+    pub(crate) fn into_recording(self) -> Option<Recording> {
+        self.recording
     }
 
     pub(crate) fn context(&self) -> &'a Context {
@@ -156,7 +175,13 @@ impl<'a> Session<'a> {
     /// Copies rows of `width` bytes between addresses, each with the bytes from one row to the next.
     ///
     /// CANN's two-dimensional copies are between host and device only, so each row is a copy of its own.
-    pub(crate) fn copy_rows(&self, to: (u64, u64), from: (u64, u64), rows: usize, width: u64) -> Result<()> {
+    pub(crate) fn copy_rows(
+        &mut self,
+        to: (u64, u64),
+        from: (u64, u64),
+        rows: usize,
+        width: u64,
+    ) -> Result<()> {
         if let Mode::Measure = self.mode {
             return Ok(());
         }
@@ -170,20 +195,24 @@ impl<'a> Session<'a> {
     }
 
     /// Copies within the device.
-    pub(crate) fn copy(&self, to: u64, from: u64, bytes: u64) -> Result<()> {
-        match self.mode {
-            Mode::Measure => Ok(()),
-            Mode::Enqueue { stream, .. } => {
-                copy(stream, to, Span { address: from, bytes }, sys::ACL_MEMCPY_DEVICE_TO_DEVICE)
-            }
-        }
+    pub(crate) fn copy(&mut self, to: u64, from: u64, bytes: u64) -> Result<()> {
+        let Mode::Enqueue { stream, .. } = self.mode else { return Ok(()) };
+        let from = Span { address: from, bytes };
+        self.record(|| Step::Copy { to, from });
+        copy(stream, to, from, sys::ACL_MEMCPY_DEVICE_TO_DEVICE)
     }
 
     /// Sets bytes to 0.
-    pub(crate) fn clear(&self, address: u64, bytes: u64) -> Result<()> {
-        match self.mode {
-            Mode::Measure => Ok(()),
-            Mode::Enqueue { stream, .. } => fill(stream, Span { address, bytes }, 0),
+    pub(crate) fn clear(&mut self, address: u64, bytes: u64) -> Result<()> {
+        let Mode::Enqueue { stream, .. } = self.mode else { return Ok(()) };
+        let to = Span { address, bytes };
+        self.record(|| Step::Fill { to, value: 0 });
+        fill(stream, to, 0)
+    }
+
+    fn record(&mut self, step: impl FnOnce() -> Step) {
+        if let Some(recording) = &mut self.recording {
+            recording.steps.push(step());
         }
     }
 
@@ -237,6 +266,21 @@ impl<'a> Session<'a> {
             )));
         }
         let at = if wanted == 0 { 0 } else { workspace.address };
+        let executor = match self.recording.as_mut().filter(|recording| recording.is_whole) {
+            None => executor,
+            Some(recording) => match executor.try_into_repeatable() {
+                Ok(mut executor) => {
+                    // SAFETY: as below; what is recorded outlives the run.
+                    unsafe { executor.run(stream, pointer(at), wanted) }.map_err(from_cann)?;
+                    recording.steps.push(Step::Execute { executor, workspace: at });
+                    return Ok(());
+                }
+                Err(refused) => {
+                    recording.is_whole = false;
+                    refused.1
+                }
+            },
+        };
         // SAFETY: as for `view`; the workspace is the run's own, and shared only with operators of the same stream.
         unsafe { executor.run(stream, pointer(at), wanted) }.map_err(from_cann)
     }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use mxhal_cann::safe::op::Storage;
 use mxhal_cann::safe::{DataType, DeviceBuffer, TensorSpec};
 use mxhal_core::{
-    Error, Format, HostBuffer, HostTensor, Layout, Reason, Refusal, Result, Weights, WeightsDesc,
+    Error, Format, HostBuffer, HostTensor, Layout, Reason, Refusal, Result, Span, Weights, WeightsDesc,
 };
 
 use crate::device::Shared;
@@ -107,6 +107,8 @@ pub(crate) struct Operands {
     pub(crate) stored: Stored,
     pub(crate) data: u64,
     pub(crate) scales: u64,
+    /// Bytes of elements and of scales.
+    bytes: [u64; 2],
     /// `[groups, rows, columns]` of the elements.
     dims: Dims,
     /// That of FRACTAL_NZ, where they are in it.
@@ -126,7 +128,13 @@ impl Operands {
             true => Some(shared.storages.of(&shared.context, matrix.stored.data_type(), dims)?),
             false => None,
         };
-        Ok(Self { stored: matrix.stored, data: 0, scales: 0, dims, tiles })
+        Ok(Self { stored: matrix.stored, data: 0, scales: 0, bytes: [0; 2], dims, tiles })
+    }
+
+    /// What they take of the device's memory.
+    pub(crate) fn spans(&self) -> [Span; 2] {
+        [(self.data, self.bytes[0]), (self.scales, self.bytes[1])]
+            .map(|(address, bytes)| Span { address, bytes })
     }
 
     /// The elements as a tensor of these dims, all of them.
@@ -187,7 +195,8 @@ impl AscendWeights {
             None => data,
         };
         let address = |buffer: &DeviceBuffer| buffer.pointer().expose_provenance() as u64;
-        let operands = Operands { data: address(&data), scales: address(&scales), ..unknown };
+        let bytes = [data.bytes() as u64, scales.bytes() as u64];
+        let operands = Operands { data: address(&data), scales: address(&scales), bytes, ..unknown };
         Ok(Self { shared: Arc::clone(shared), desc: *desc, matrix, operands, data, scales })
     }
 

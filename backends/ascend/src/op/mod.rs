@@ -12,6 +12,7 @@ mod swiglu;
 
 use std::sync::Arc;
 
+use mxhal_cann::safe;
 use mxhal_core::op::{Argument, Signature};
 use mxhal_core::{
     Error, Layout, Op, Plan, PlanInfo, Reason, Refusal, Result, Span, Stream, Support, Tensor, Weights,
@@ -19,6 +20,7 @@ use mxhal_core::{
 
 use crate::device::Shared;
 use crate::memory::ALIGNMENT;
+use crate::program::{Programs, Recording};
 use crate::session::{Needs, Session};
 use crate::stream::AscendStream;
 use crate::support::{self, Means, Offer, refuse};
@@ -80,7 +82,8 @@ pub(crate) fn prepare(shared: &Arc<Shared>, op: &Op) -> Result<Box<dyn Plan>> {
         (needs, functions) = (needs.max(here), used);
     }
     let info = PlanInfo { workspace_bytes: needs.total(), kernel: functions.join(" + ") };
-    Ok(Box::new(AscendPlan { shared: Arc::clone(shared), info, needs, signature, execute }))
+    let (shared, programs) = (Arc::clone(shared), Programs::default());
+    Ok(Box::new(AscendPlan { programs, shared, info, needs, signature, execute }))
 }
 
 /// The most rows, one fewer, and the powers of two below: an operator may want more workspace for fewer rows, and
@@ -174,6 +177,7 @@ fn operands_of(signature: &Signature, rows: usize, gaps: bool) -> Result<Vec<Opt
 
 /// An operator made ready.
 struct AscendPlan {
+    programs: Programs,
     shared: Arc<Shared>,
     info: PlanInfo,
     needs: Needs,
@@ -206,17 +210,52 @@ impl Plan for AscendPlan {
                 self.signature.arguments()[place].name
             )));
         }
-        let mut session = Session::enqueue(&self.shared, stream, workspace, self.needs);
         let run = Run { rows, operands: &operands, weights: &weights };
-        match rows {
-            0 => self.execute.enqueue_nothing(&mut session, &run)?,
-            _ => self.execute.enqueue(&mut session, &run)?,
+        match self.shared.offer.options.repeats_executors && rows > 0 {
+            true => self.repeat(stream, tensors, &run, workspace),
+            false => self.enqueue(Session::enqueue(&self.shared, stream, workspace, self.needs), &run).1,
         }
-        session.finish()
     }
 }
 
 impl AscendPlan {
+    /// Goes through the operator's calls.
+    fn enqueue<'a>(&self, mut session: Session<'a>, run: &Run<'_>) -> (Session<'a>, Result<()>) {
+        let enqueued = match run.rows {
+            0 => self.execute.enqueue_nothing(&mut session, run),
+            _ => self.execute.enqueue(&mut session, run),
+        };
+        let outcome = enqueued.and_then(|()| session.finish());
+        (session, outcome)
+    }
+
+    /// Enqueues what was recorded of an earlier run, or records this one.
+    fn repeat(
+        &self,
+        stream: &safe::Stream,
+        tensors: &[Option<Tensor>],
+        run: &Run<'_>,
+        workspace: Span,
+    ) -> Result<()> {
+        let layouts: Vec<Option<Layout>> =
+            tensors.iter().map(|tensor| tensor.as_ref().map(|tensor| *tensor.layout())).collect();
+        let mut spans: Vec<Span> =
+            tensors.iter().flatten().flat_map(|tensor| [tensor.data(), tensor.scales()]).collect();
+        spans.extend(run.weights.iter().flat_map(Operands::spans));
+        spans.push(workspace);
+        if self.programs.run(stream, &layouts, &spans)? {
+            return Ok(());
+        }
+        let session = Session::enqueue(&self.shared, stream, workspace, self.needs);
+        let session = if self.programs.wants(&spans) { session.recorded() } else { session };
+        let (session, outcome) = self.enqueue(session, run);
+        if let Some(recording) = session.into_recording() {
+            let is_whole = recording.is_whole && outcome.is_ok();
+            self.programs.add(Recording { is_whole, ..recording }, stream, layouts, spans)?;
+        }
+        outcome
+    }
+
     fn weights(&self, given: &[&dyn Weights]) -> Result<Vec<Operands>> {
         self.signature.check_weights(given.iter().map(|weights| weights.desc()))?;
         given.iter().map(|weights| AscendWeights::operands(*weights, &self.shared)).collect()

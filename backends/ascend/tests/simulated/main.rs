@@ -4,5 +4,6 @@
 mod failures;
 mod misuses;
 mod numbers;
+mod programs;
 mod rig;
 mod versions;

@@ -88,6 +88,19 @@ impl View {
         batch * matrix + tile * TILE_ROWS * columns + row % TILE_ROWS * columns + column % columns
     }
 
+    /// Copies a row of a contiguous tensor to where it belongs in tiles; the coordinates are those of its first element.
+    pub(crate) fn put_row_of(&self, rows: &Self, at: &[usize]) {
+        let element = self.tensor.element;
+        let [columns, tile] =
+            [self.shape()[at.len() - 1], tile_columns(element)].map(|columns| columns * element.bits() / 8);
+        let from = &rows.span.bytes()[rows.index(at) * element.bits() / 8..][..columns];
+        let mut at = at.to_vec();
+        for part in from.chunks(tile) {
+            self.span.copy_in(self.nz_index(&at) * element.bits() / 8, part);
+            *at.last_mut().expect("a matrix has two dimensions") += tile_columns(element);
+        }
+    }
+
     fn bits(&self, index: usize) -> u64 {
         let bytes = self.span.bytes();
         match self.tensor.element.bits() {

@@ -17,8 +17,8 @@ pub(super) type Run = unsafe extern "C" fn(
 
 /// What an executor refers to, and so keeps alive.
 pub(super) enum Held {
-    Tensor(#[expect(dead_code, reason = "kept alive")] TensorView),
-    List(#[expect(dead_code, reason = "kept alive")] TensorList),
+    Tensor(TensorView),
+    List(TensorList),
     Ints(#[expect(dead_code, reason = "kept alive")] IntArray),
 }
 
@@ -33,7 +33,8 @@ struct Inner {
     handle: *mut sys::aclOpExecutor,
     repeatable: bool,
     workspace_bytes: u64,
-    _held: Vec<Held>,
+    /// Tensors and lists in the order of the parameters, the absent ones left out.
+    held: Vec<Held>,
 }
 
 // SAFETY: an executor is used from one thread at a time, which has its context set.
@@ -64,7 +65,7 @@ impl Executor {
             handle,
             repeatable: false,
             workspace_bytes,
-            _held: held,
+            held,
         }))
     }
 
@@ -107,9 +108,20 @@ impl Executor {
     /// # Errors
     ///
     /// What `aclSetAclOpExecutorRepeatable` answers; not every operator can.
-    pub fn into_repeatable(mut self) -> Result<RepeatableExecutor> {
-        self.0.make_repeatable()?;
-        Ok(RepeatableExecutor(self.0))
+    pub fn into_repeatable(self) -> Result<RepeatableExecutor> {
+        self.try_into_repeatable().map_err(|refused| refused.0)
+    }
+
+    /// The same operator, to be run often; or, where it cannot, itself, to be run once.
+    ///
+    /// # Errors
+    ///
+    /// What `aclSetAclOpExecutorRepeatable` answers, with the executor.
+    pub fn try_into_repeatable(mut self) -> Result<RepeatableExecutor, Box<(Error, Self)>> {
+        match self.0.make_repeatable() {
+            Ok(()) => Ok(RepeatableExecutor(self.0)),
+            Err(error) => Err(Box::new((error, self))),
+        }
     }
 }
 
@@ -149,6 +161,57 @@ impl RepeatableExecutor {
     /// There is no memory for the workspace; what the operator answers; the failure of something on the stream.
     pub fn run_and_wait(&mut self, stream: &Stream) -> Result<()> {
         self.0.run_and_wait(stream)
+    }
+}
+
+impl RepeatableExecutor {
+    /// Gives every tensor other memory: what `place` answers for where it was when it was made.
+    ///
+    /// Tensors are counted among all, in the order of the operator's parameters, absent ones left out; a list counts as
+    /// one. CANN does not document that.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::set_address`]. Some tensors have other memory then, and some do not.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::set_address`], for each address.
+    pub unsafe fn relocate(&mut self, place: impl FnMut(*mut c_void) -> *mut c_void) -> Result<()> {
+        let held = core::mem::take(&mut self.0.held);
+        // SAFETY: as the caller promises.
+        let outcome = unsafe { self.relocate_all(&held, place) };
+        self.0.held = held;
+        outcome
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::relocate`].
+    unsafe fn relocate_all(
+        &mut self,
+        held: &[Held],
+        mut place: impl FnMut(*mut c_void) -> *mut c_void,
+    ) -> Result<()> {
+        let mut index = 0;
+        for argument in held {
+            match argument {
+                Held::Tensor(tensor) => {
+                    // SAFETY: as the caller promises.
+                    unsafe { self.set_address(index, tensor, place(tensor.pointer())) }?;
+                }
+                Held::List(list) => {
+                    for (relative, pointer) in list.pointers().enumerate() {
+                        // SAFETY: as the caller promises.
+                        unsafe { self.set_list_address(index, relative, list, place(pointer)) }?;
+                    }
+                }
+                // Numbers have no memory of the device's.
+                Held::Ints(_) => continue,
+            }
+            index += 1;
+        }
+        Ok(())
     }
 }
 

@@ -219,6 +219,7 @@ struct Tensor {
     runtime: Runtime,
     handle: *mut sys::aclTensor,
     spec: TensorSpec,
+    pointer: *mut c_void,
     /// Where it is ours; else whoever made the view answers for it.
     _memory: Option<DeviceBuffer>,
     /// A list has taken it over, and destroys it.
@@ -278,12 +279,18 @@ impl TensorView {
                 pointer,
             )
         }?;
-        Ok(Self(Arc::new(Tensor { runtime: runtime.clone(), handle, spec, _memory: memory, in_list: false })))
+        let (runtime, in_list) = (runtime.clone(), false);
+        Ok(Self(Arc::new(Tensor { runtime, handle, spec, pointer, _memory: memory, in_list })))
     }
 
     /// What was asked for.
     pub fn spec(&self) -> &TensorSpec {
         &self.0.spec
+    }
+
+    /// Where its storage was when it was made.
+    pub fn pointer(&self) -> *mut c_void {
+        self.0.pointer
     }
 
     /// CANN's handle.
@@ -357,6 +364,11 @@ impl TensorList {
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.0.tensors.is_empty()
+    }
+
+    /// Where the storage of each tensor was when it was made.
+    pub fn pointers(&self) -> impl Iterator<Item = *mut c_void> {
+        self.0.tensors.iter().map(|tensor| tensor.pointer)
     }
 
     /// What was asked for of the tensor at this place.

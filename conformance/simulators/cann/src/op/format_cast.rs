@@ -44,13 +44,18 @@ fn cast(plan: &mut Plan, from: Handle, to: Handle) -> Answer<Job> {
         );
     }
     to.shape_is(from.shape())?;
+    if from.element().is_fp4() && from.shape().last().is_some_and(|columns| columns % 2 == 1) {
+        return Err(from.refuse(rules::EVEN, "has an odd last dimension"));
+    }
     super::dense::check_nz(&to)?;
     Ok(Box::new(move |views| {
         let Some(source) = views.get(&from) else { return Ok(()) };
         let target = views.of(&to);
         target.clear();
-        for at in coordinates(source.shape()) {
-            target.put_bits(&at, source.bits_at(&at));
+        let rows = &source.shape()[..source.shape().len() - 1];
+        for mut at in coordinates(rows) {
+            at.push(0);
+            target.put_row_of(source, &at);
         }
         Ok(())
     }))
