@@ -36,14 +36,18 @@ say() {
   printf '%s\n' "$*" | tee -a "$summary"
 }
 
-# gather FILE COMMAND...: its output to a file, its status to the summary.
+# gather FILE COMMAND...: its output to a file; how it ended, and the suite's verdict, to the summary.
 gather() {
-  local file=$1 status
+  local file=$1 status verdict
   shift
   printf '$ %s\n' "$*" >"$report/$file"
   "$@" >>"$report/$file" 2>&1
   status=$?
-  say "$(printf '%-24s %s' "$file" "$([ $status -eq 0 ] && echo done || echo "status $status: $(tail -n 1 "$report/$file")")")"
+  verdict=$(grep -E '^(PASSED|FAILED)' "$report/$file" | tail -n 1)
+  if [ $status -ne 0 ] && [ -z "$verdict" ]; then
+    verdict="status $status: $(tail -n 1 "$report/$file")"
+  fi
+  say "$(printf '%-24s %s' "$file" "${verdict:-done}")"
   return $status
 }
 
@@ -70,12 +74,19 @@ packages=(-p mxhal -p mxhal-ascend-plugin)
 [ -n "$simulate" ] && packages+=(-p mxhal-simulated-cann)
 gather build.txt cargo build --release "${packages[@]}" || exit 1
 gather build-probe.txt cargo build --release -p mxhal-cann --examples || exit 1
+kernels=
+if [ -z "$simulate" ]; then
+  # Not installed: the options name them.
+  gather kernels-configured.txt cmake -S kernels-ascend -B "$report/kernels" &&
+    gather kernels-built.txt cmake --build "$report/kernels" && kernels=$report/kernels/mxhal_kernels.o
+fi
 target=${CARGO_TARGET_DIR:-target}
 mxhal=$target/release/mxhal
 mkdir -p "$report/config"
 config=$report/config/config.toml
 {
   printf '[backend]\nname = "ascend"\nlibrary = "%s"\n' "$(cd "$target/release" && pwd)/libmxhal_ascend.so"
+  [ -n "$kernels" ] && printf '[backend.options]\nkernels = "%s"\n' "$kernels"
 } >"$config"
 conform=("$mxhal" conform --config "$config")
 probe=("$target/release/examples/probe")
@@ -121,6 +132,10 @@ portion accumulator '^exact/accumulator/'
 portion nan-scales '^special/'
 portion routing '/(route|permute|combine)/'
 portion tiles '/(grouped-)?matmul/' --option weights=nz
+portion repeated '^(exact|sequence)/' --option executors=repeat
+portion without-skipped-ids '/(route|permute|combine)/' --option skipped_ids=never
+portion native-w4a16 '/matmul/' --option w4a16=native
+portion core '' --profile core
 portion everything '' --html "$report/everything.html"
 portion everything-again '' --seed 1
 grep -h 'accumulator_bits' "$report"/accumulator.json 2>/dev/null | sort -u | sed 's/^ */accumulator: /' | tee -a "$summary"

@@ -6,7 +6,7 @@
 //! again when the device has passed an event behind its last run, and destroyed no earlier.
 //!
 //! What cannot be recorded runs as it does without the option: an operator whose executors CANN does not make
-//! repeatable, and tensors that lie in one another, whose addresses would mean two things.
+//! repeatable, or that takes a kernel of ours, and tensors that lie in one another, whose addresses would mean two things.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -246,6 +246,10 @@ impl<'a> Session<'a> {
             return Err(Error::internal(format!("{} is launched, and is not loaded", launch.kernel.name())));
         };
         let Mode::Enqueue { stream, .. } = self.mode else { return Ok(()) };
+        // It is not told which of its arguments are addresses, and preparing it costs nothing.
+        if let Some(recording) = &mut self.recording {
+            recording.is_whole = false;
+        }
         // SAFETY: as for `view`.
         unsafe { kernels.launch(stream, &launch) }
     }
