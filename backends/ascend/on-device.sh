@@ -91,7 +91,7 @@ config=$report/config/config.toml
 conform=("$mxhal" conform --config "$config")
 probe=("$target/release/examples/probe")
 if [ -n "$simulate" ]; then
-  conform+=(--simulate "$simulate" --time-factor 10)
+  conform+=(--simulate "$simulate")
   # As the simulator's package lays it out.
   cann=$report/config/cann
   mkdir -p "$cann/lib64"

@@ -74,7 +74,7 @@ pub(super) struct Conform {
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
-    /// What every time limit is multiplied by, for slow machines and simulators
+    /// What every time limit is multiplied by, for slow machines; simulators have ten times as long by themselves
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     time_factor: f64,
 

@@ -28,6 +28,9 @@ const SIMULATORS: &[Simulator] = &[Simulator {
     },
 }];
 
+/// What time limits are multiplied by: they are made for devices.
+const SLOWER: f64 = 10.0;
+
 /// What simulates the driver of one vendor.
 #[derive(Debug)]
 struct Simulator {
@@ -92,6 +95,7 @@ impl Product {
         options.host_options.retain(|(key, _)| !driver_options.contains(&&**key));
         let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
         options.worker.environment.extend(environment);
+        options.time_factor *= SLOWER;
         options.simulated = Some(format!("{package}, as {}", self.name));
         Ok(Simulation { _folder: folder })
     }
