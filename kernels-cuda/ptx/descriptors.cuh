@@ -1,7 +1,8 @@
 // Descriptors: what a tensor core of sm_100 is told of its operands in shared memory, and of the instruction.
 //
 // Sources: PTX ISA 9.7.16.4 (matrix and instruction descriptor), 9.7.16.5 (layouts); the same in CUTLASS's
-// mma_sm100_desc.hpp.
+// mma_sm100_desc.hpp. The constants in what NVIDIA's tileiras 13.5 compiles of the same products for sm_100 (cuTile's
+// mma_scaled, 128 x 128) are those below.
 #pragma once
 
 #include "device.cuh"
@@ -16,7 +17,10 @@ enum Swizzle : uint32_t {
 
 /// Of a K-major operand at `address` of shared memory, a multiple of 16. `group_bytes` is from 8 rows to the next 8.
 __host__ __device__ constexpr uint64_t matrix_descriptor(uint32_t address, uint32_t group_bytes, Swizzle swizzle) {
-  return uint64_t(address >> 4 & 0x3fff) | uint64_t(group_bytes >> 4 & 0x3fff) << 32 | uint64_t(1) << 46 | uint64_t(swizzle) << 61;
+  // The step along K within a row, at bit 16, is not looked at here; 16 bytes is what it is taken to be.
+  uint64_t low = (address >> 4 & 0x3fff) | 1 << 16;
+  uint64_t high = (group_bytes >> 4 & 0x3fff) | 1 << 14 | swizzle << 29;
+  return low | high << 32;
 }
 
 /// The number of an element type, in the instruction descriptors of kind::mxf8f6f4 and of kind::mxf4 and mxf4nvf4.
@@ -43,9 +47,10 @@ __host__ __device__ constexpr uint32_t instruction_columns(uint32_t columns) { r
 __host__ __device__ constexpr uint32_t instruction_scales(uint32_t a_byte, uint32_t b_byte) { return a_byte << 29 | b_byte << 4; }
 
 // Their bits, by examples.
-static_assert(matrix_descriptor(0x400, 1024, SWIZZLE_128B) == 0x4000404000000040, "start 0x40, stride 0x40, version 1, 128 bytes");
-static_assert(matrix_descriptor(0x3fff0, 128, SWIZZLE_NONE) == 0x400800003fff, "the last address, stride 8, no swizzle");
+static_assert(matrix_descriptor(0x400, 1024, SWIZZLE_128B) == 0x4000404000010040, "start 0x40, stride 0x40, version 1, 128 bytes");
+static_assert(matrix_descriptor(0x3fff0, 128, SWIZZLE_NONE) == 0x400800013fff, "the last address, stride 8, no swizzle");
 static_assert(instruction_descriptor(mxf8f6f4_e2m1, mxf8f6f4_e4m3, scales_ue8m0) == 0x08800280, "M / 16 at 24, UE8M0 at 23, types at 7");
 static_assert(instruction_descriptor(mxf4_e2m1, mxf4_e2m1, scales_ue4m3) == 0x08000480, "types at 7 and 10, UE4M3 is 0");
+static_assert((instruction_descriptor(mxf4_e2m1, mxf4_e2m1, scales_ue8m0) | instruction_columns(128)) == 0x08a00480, "as tileiras has it");
 static_assert(instruction_columns(256) == 0x00400000 && instruction_columns(16) == 0x00040000, "N / 8 at 17");
 static_assert(instruction_scales(3, 2) == 0x60000020, "a_byte at 29, b_byte at 4");
