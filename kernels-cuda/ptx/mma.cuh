@@ -9,6 +9,9 @@
 #include "formats.cuh"
 
 #ifdef MXHAL_EMULATED
+#include <vector>
+
+#include "bf16_sum.h"
 #include "block_scaled_model.h"
 
 namespace model {
@@ -45,46 +48,13 @@ struct Matrices {
   }
 };
 
-/// The value that a sum of this and anything finite has: itself for what is not finite, else 0.
-inline float what_spoils(float value) { return is_finite(value) ? 0.0f : value; }
-
 MXHAL_UNCHECKED inline void mma_bf16(const MmaGiven* all, MmaResult* results) {
   Matrices of(all);
-  float a[16][16], b[8][16];
-  Term as[16][16], bs[8][16];
-  bool finite = true;
-  auto widen = [&finite](const uint8_t* bytes, float* values, Term* terms) {
-    for (int k = 0; k < 16; k++) {
-      uint32_t bits = uint32_t(bytes[2 * k]) << 16 | uint32_t(bytes[2 * k + 1]) << 24;
-      memcpy(&values[k], &bits, 4);
-      Term term = term_of(values[k]);
-      // Of the 24 bits the lower 16 are zero.
-      terms[k] = {term.significand / 65536, term.exponent + 16};
-      finite &= is_finite(values[k]);
-    }
-  };
-  for (int m = 0; m < 16; m++) widen(of.a[m], a[m], as[m]);
-  for (int n = 0; n < 8; n++) widen(of.b[n], b[n], bs[n]);
+  std::vector<Bf16Row> columns;
+  for (int n = 0; n < 8; n++) columns.emplace_back(of.b[n]);
   for (int m = 0; m < 16; m++) {
-    for (int n = 0; n < 8; n++) {
-      float& d = of.d[m][n];
-      float spoilt = what_spoils(d);
-      if (!finite) {
-        for (int k = 0; k < 16; k++) {
-          if (!is_finite(a[m][k]) || !is_finite(b[n][k])) spoilt += a[m][k] * b[n][k];
-        }
-      }
-      if (spoilt != 0.0f) {
-        d = spoilt;
-        continue;
-      }
-      Term terms[17];
-      for (int k = 0; k < 16; k++) {
-        terms[k] = {as[m][k].significand * bs[n][k].significand, as[m][k].exponent + bs[n][k].exponent};
-      }
-      terms[16] = term_of(d);
-      d = truncated_sum(terms, 25);
-    }
+    Bf16Row row(of.a[m]);
+    for (int n = 0; n < 8; n++) of.d[m][n] = add_bf16(of.d[m][n], row, columns[n]);
   }
   of.store(results);
 }

@@ -33,6 +33,8 @@ struct Warp {
   unsigned arrived;
   /// Counts the collectives: memory accesses on both sides of one are ordered.
   uint32_t epoch;
+  /// Instructions of this warp that it has not waited for yet: while there are any, its threads may not end.
+  unsigned under_way;
 };
 
 /// Where the fiber that runs now stands.

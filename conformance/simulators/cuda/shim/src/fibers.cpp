@@ -167,6 +167,7 @@ __attribute__((noinline)) bool run_block() {
   s.ready.count = 0;
   for (Warp& warp : s.warps) {
     warp.arrived = 0;
+    warp.under_way = 0;
     warp.epoch++;
   }
   for (unsigned thread = 0; thread < block.threads; thread++) {
@@ -194,6 +195,9 @@ void leave_block() {
   Scheduler& s = scheduler;
   if (!block.copies[state.thread].empty()) {
     fault("the thread ended with asynchronous copies that it never waited for");
+  }
+  if (this_warp().under_way != 0) {
+    fault("the thread ended with %u instructions of its warp under way, which it never waited for", this_warp().under_way);
   }
   s.live--;
   // As on the hardware, a barrier waits for the threads that are still there.
