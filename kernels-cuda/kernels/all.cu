@@ -8,4 +8,5 @@
 #include "route.cu"
 #include "swiglu.cu"
 #include "tensor_memory.cu"
+#include "wgmma.cu"
 #include "wide.cu"

@@ -15,19 +15,22 @@ struct Bf16Row {
   float values[16];
   Term terms[16];
   bool finite;
-
-  /// From memory, two bytes each.
-  MXHAL_UNCHECKED explicit Bf16Row(const uint8_t* bytes) : finite(true) {
-    for (int k = 0; k < 16; k++) {
-      uint32_t bits = uint32_t(bytes[2 * k]) << 16 | uint32_t(bytes[2 * k + 1]) << 24;
-      memcpy(&values[k], &bits, 4);
-      Term term = term_of(values[k]);
-      // Of the 24 bits the lower 16 are zero.
-      terms[k] = {term.significand / 65536, term.exponent + 16};
-      finite &= values[k] - values[k] == 0.0f;
-    }
-  }
 };
+
+/// From memory, two bytes each.
+MXHAL_UNCHECKED_INLINE Bf16Row bf16_row(const uint8_t* bytes) {
+  Bf16Row row;
+  row.finite = true;
+  for (int k = 0; k < 16; k++) {
+    uint32_t bits = uint32_t(bytes[2 * k]) << 16 | uint32_t(bytes[2 * k + 1]) << 24;
+    memcpy(&row.values[k], &bits, 4);
+    Term term = term_of(row.values[k]);
+    // Of the 24 bits the lower 16 are zero.
+    row.terms[k] = {term.significand / 65536, term.exponent + 16};
+    row.finite &= row.values[k] - row.values[k] == 0.0f;
+  }
+  return row;
+}
 
 /// d + a * b, in one sum.
 MXHAL_UNCHECKED_INLINE float add_bf16(float d, const Bf16Row& a, const Bf16Row& b) {

@@ -9,8 +9,6 @@
 #include "formats.cuh"
 
 #ifdef MXHAL_EMULATED
-#include <vector>
-
 #include "bf16_sum.h"
 #include "block_scaled_model.h"
 
@@ -50,10 +48,10 @@ struct Matrices {
 
 MXHAL_UNCHECKED inline void mma_bf16(const MmaGiven* all, MmaResult* results) {
   Matrices of(all);
-  std::vector<Bf16Row> columns;
-  for (int n = 0; n < 8; n++) columns.emplace_back(of.b[n]);
+  Bf16Row columns[8];
+  for (int n = 0; n < 8; n++) columns[n] = bf16_row(of.b[n]);
   for (int m = 0; m < 16; m++) {
-    Bf16Row row(of.a[m]);
+    Bf16Row row = bf16_row(of.a[m]);
     for (int n = 0; n < 8; n++) of.d[m][n] = add_bf16(of.d[m][n], row, columns[n]);
   }
   of.store(results);

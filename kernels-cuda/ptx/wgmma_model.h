@@ -6,22 +6,19 @@
 // only where registers were touched in between.
 #pragma once
 
-#include <deque>
-#include <memory>
-#include <vector>
-
 #include "bf16_sum.h"
 #include "emulation.h"
 
 namespace model {
 
-/// The accumulators of a warp, while an instruction is under way that adds to them.
+constexpr int wgmma_most_columns = 128;
+constexpr unsigned wgmma_most_under_way = 16;
+
+/// The accumulators of a warp, while instructions are under way that add to them.
 struct Accumulators {
   float* lanes[32];
-  int registers;
   unsigned under_way;
-  /// By lane.
-  std::vector<float> values;
+  float values[32][wgmma_most_columns / 2];
 };
 
 struct WgmmaGiven {
@@ -32,52 +29,31 @@ struct WgmmaGiven {
 
 /// One instruction of a warp.
 struct Wgmma {
-  std::shared_ptr<Accumulators> to;
+  Accumulators* to;
   WgmmaGiven given[32];
+  int columns;
+  unsigned group;
   uint32_t a[32][4];
   /// Rows of 16 BF16, and where in shared memory each half of each row lies.
-  std::vector<uint8_t> b;
-  std::vector<uint32_t> b_at;
-  unsigned group;
+  uint8_t b[wgmma_most_columns][2][16];
+  uint32_t b_at[wgmma_most_columns][2];
 };
 
+/// What one warp has under way, in order. Plain memory, as what belongs to the emulation is not to be looked at.
 struct WgmmaQueue {
-  std::deque<Wgmma> under_way;
-  unsigned committed = 0;
-  bool fenced = false;
-};
+  Wgmma ops[wgmma_most_under_way];
+  Accumulators accumulators[wgmma_most_under_way];
+  unsigned first;
+  unsigned committed;
+  bool fenced;
 
-inline thread_local std::vector<WgmmaQueue> wgmma_queues;
+  MXHAL_UNCHECKED Wgmma& at(unsigned place) { return ops[(first + place) % wgmma_most_under_way]; }
+};
 
 constexpr uint32_t wgmma_poison = 0x7fe5a5a5;
 
 MXHAL_UNCHECKED inline WgmmaQueue& wgmma_queue() {
-  unsigned warp = emulation::state.thread / 32;
-  if (wgmma_queues.size() <= warp) wgmma_queues.resize(warp + 1);
-  WgmmaQueue& queue = wgmma_queues[warp];
-  // Of a block that ended with a fault something may be left.
-  if (emulation::this_warp().under_way == 0) queue.under_way.clear();
-  return queue;
-}
-
-/// Something that a whole warp does once.
-template <class Action>
-MXHAL_UNCHECKED inline void by_warp(const char* name, Action action) {
-  emulation::warp_collective<char>(name, whole_warp, char(0), [&action](const char*, char* results) MXHAL_UNCHECKED {
-    action();
-    memset(results, 0, 32);
-  });
-}
-
-MXHAL_UNCHECKED inline void wgmma_fence() {
-  by_warp("wgmma.fence", []() MXHAL_UNCHECKED { wgmma_queue().fenced = true; });
-}
-
-MXHAL_UNCHECKED inline void wgmma_commit() {
-  by_warp("wgmma.commit_group", []() MXHAL_UNCHECKED {
-    wgmma_queue().committed++;
-    wgmma_queue().fenced = false;
-  });
+  return *static_cast<WgmmaQueue*>(emulation::memory_of_warp(sizeof(WgmmaQueue)));
 }
 
 /// Where 16-byte half `half` of row `row` lies, as a descriptor has it.
@@ -91,40 +67,50 @@ MXHAL_UNCHECKED inline uint32_t wgmma_address(uint64_t descriptor, uint32_t row,
   return address ^ (address >> 3 & 0x70);
 }
 
-template <int columns>
-MXHAL_UNCHECKED inline void issue_wgmma(const WgmmaGiven* all) {
+MXHAL_UNCHECKED inline Accumulators* accumulators_of(WgmmaQueue& queue, const WgmmaGiven* all, int columns) {
+  unsigned under_way = emulation::this_warp().under_way;
+  for (unsigned i = 0; i < under_way; i++) {
+    if (queue.at(i).to->lanes[0] == all[0].d) return queue.at(i).to;
+  }
+  Accumulators* to = queue.accumulators;
+  // Of a block that ended with a fault some may still be marked: those that nothing under way adds to are free.
+  for (bool taken = true; taken; to += taken) {
+    taken = false;
+    for (unsigned i = 0; i < under_way; i++) taken |= queue.at(i).to == to;
+  }
+  to->under_way = 0;
+  for (int lane = 0; lane < 32; lane++) {
+    to->lanes[lane] = all[lane].d;
+    memcpy(to->values[lane], all[lane].d, 2 * columns);
+    for (int i = 0; i < columns / 2; i++) memcpy(&all[lane].d[i], &wgmma_poison, 4);
+  }
+  return to;
+}
+
+MXHAL_UNCHECKED inline void issue_wgmma(const WgmmaGiven* all, int columns) {
   WgmmaQueue& queue = wgmma_queue();
+  unsigned& under_way = emulation::this_warp().under_way;
   if (!queue.fenced) emulation::fault("wgmma without wgmma.fence at the beginning of its group");
-  Wgmma op;
+  if (under_way == wgmma_most_under_way) emulation::fault("wgmma: %u under way, more than the model holds", under_way);
+  Wgmma& op = queue.at(under_way);
   memcpy(op.given, all, sizeof op.given);
+  op.columns = columns;
   op.group = queue.committed;
   for (int lane = 0; lane < 32; lane++) {
     if (all[lane].b != all[0].b) emulation::fault("wgmma: lane %d has another descriptor than lane 0", lane);
     memcpy(op.a[lane], all[lane].a, 16);
   }
-  op.b.resize(columns * 32);
-  for (uint32_t i = 0; i < columns * 2; i++) {
-    op.b_at.push_back(wgmma_address(all[0].b, i / 2, i % 2));
-    const unsigned char* from = emulation::shared_at(op.b_at[i]);
-    emulation::check_operation_reads(from, 16, 0, "wgmma");
-    memcpy(&op.b[i * 16], from, 16);
-  }
-  for (const Wgmma& before : queue.under_way) {
-    if (before.to->under_way != 0 && before.to->lanes[0] == all[0].d) op.to = before.to;
-  }
-  if (op.to == nullptr) {
-    op.to = std::make_shared<Accumulators>();
-    op.to->registers = columns / 2;
-    op.to->under_way = 0;
-    for (int lane = 0; lane < 32; lane++) {
-      float* d = op.to->lanes[lane] = all[lane].d;
-      op.to->values.insert(op.to->values.end(), d, d + columns / 2);
-      for (int i = 0; i < columns / 2; i++) memcpy(&d[i], &wgmma_poison, 4);
+  for (int row = 0; row < columns; row++) {
+    for (int half = 0; half < 2; half++) {
+      op.b_at[row][half] = wgmma_address(all[0].b, row, half);
+      const unsigned char* from = emulation::shared_at(op.b_at[row][half]);
+      emulation::check_operation_reads(from, 16, 0, "wgmma");
+      memcpy(op.b[row][half], from, 16);
     }
   }
+  op.to = accumulators_of(queue, all, columns);
   op.to->under_way++;
-  emulation::this_warp().under_way++;
-  queue.under_way.push_back(std::move(op));
+  under_way++;
 }
 
 MXHAL_UNCHECKED inline void carry_out(const Wgmma& op) {
@@ -133,55 +119,83 @@ MXHAL_UNCHECKED inline void carry_out(const Wgmma& op) {
     if (memcmp(op.a[lane], op.given[lane].a, 16) != 0) {
       emulation::fault("wgmma: lane %d overwrote registers of A before the group was waited for", lane);
     }
-    for (int i = 0; i < to.registers; i++) {
+    for (int i = 0; i < op.columns / 2; i++) {
       if (memcmp(&to.lanes[lane][i], &wgmma_poison, 4) != 0) {
         emulation::fault("wgmma: lane %d wrote accumulator %d before the group was waited for", lane, i);
       }
     }
   }
-  int columns = to.registers * 2;
-  std::vector<Bf16Row> b;
-  for (int i = 0; i < columns * 2; i++) {
-    const unsigned char* from = emulation::shared_at(op.b_at[i]);
-    emulation::check_read(from, 16);
-    if (memcmp(from, &op.b[i * 16], 16) != 0) {
-      emulation::fault("wgmma: offset %u of shared memory was overwritten before the group was waited for", op.b_at[i]);
+  Bf16Row b[wgmma_most_columns];
+  for (int row = 0; row < op.columns; row++) {
+    for (int half = 0; half < 2; half++) {
+      const unsigned char* from = emulation::shared_at(op.b_at[row][half]);
+      emulation::check_read(from, 16);
+      if (memcmp(from, op.b[row][half], 16) != 0) {
+        emulation::fault("wgmma: offset %u of shared memory was overwritten before the group was waited for", op.b_at[row][half]);
+      }
     }
-    if (i % 2 == 0) b.emplace_back(&op.b[i * 16]);
+    b[row] = bf16_row(op.b[row][0]);
   }
   for (int m = 0; m < 16; m++) {
     uint8_t bytes[32];
     for (int q = 0; q < 4; q++) {
       for (int half = 0; half < 2; half++) memcpy(bytes + 16 * half + 4 * q, &op.a[m % 8 * 4 + q][m / 8 + 2 * half], 4);
     }
-    Bf16Row a(bytes);
-    for (int n = 0; n < columns; n++) {
-      float& d = to.values[(m % 8 * 4 + n % 8 / 2) * to.registers + n / 8 * 4 + m / 8 * 2 + n % 2];
+    Bf16Row a = bf16_row(bytes);
+    for (int n = 0; n < op.columns; n++) {
+      float& d = to.values[m % 8 * 4 + n % 8 / 2][n / 8 * 4 + m / 8 * 2 + n % 2];
       d = add_bf16(d, a, b[n]);
     }
   }
   if (--to.under_way != 0) return;
-  for (int lane = 0; lane < 32; lane++) memcpy(to.lanes[lane], &to.values[lane * to.registers], 4 * to.registers);
+  for (int lane = 0; lane < 32; lane++) memcpy(to.lanes[lane], to.values[lane], 2 * op.columns);
+}
+
+// What the last lane of a warp does for all. Named functions, because a lambda would be looked at.
+
+MXHAL_UNCHECKED inline void answer_fence(const char*, char* results) {
+  wgmma_queue().fenced = true;
+  memset(results, 0, 32);
+}
+
+MXHAL_UNCHECKED inline void answer_commit(const char*, char* results) {
+  wgmma_queue().committed++;
+  wgmma_queue().fenced = false;
+  memset(results, 0, 32);
+}
+
+MXHAL_UNCHECKED inline void answer_wait(const unsigned* pending, char* results) {
+  WgmmaQueue& queue = wgmma_queue();
+  unsigned& under_way = emulation::this_warp().under_way;
+  while (under_way != 0 && queue.at(0).group + *pending < queue.committed) {
+    carry_out(queue.at(0));
+    queue.first = (queue.first + 1) % wgmma_most_under_way;
+    under_way--;
+  }
+  memset(results, 0, 32);
+}
+
+template <int columns>
+MXHAL_UNCHECKED inline void answer_wgmma(const WgmmaGiven* all, char* results) {
+  issue_wgmma(all, columns);
+  memset(results, 0, 32);
+}
+
+MXHAL_UNCHECKED inline void wgmma_fence() {
+  emulation::warp_collective<char>("wgmma.fence", whole_warp, char(0), answer_fence);
+}
+
+MXHAL_UNCHECKED inline void wgmma_commit() {
+  emulation::warp_collective<char>("wgmma.commit_group", whole_warp, char(0), answer_commit);
 }
 
 MXHAL_UNCHECKED inline void wgmma_wait(unsigned pending) {
-  by_warp("wgmma.wait_group", [pending]() MXHAL_UNCHECKED {
-    WgmmaQueue& queue = wgmma_queue();
-    while (!queue.under_way.empty() && queue.under_way.front().group + pending < queue.committed) {
-      carry_out(queue.under_way.front());
-      queue.under_way.pop_front();
-      emulation::this_warp().under_way--;
-    }
-  });
+  emulation::warp_collective<char>("wgmma.wait_group", whole_warp, pending, answer_wait);
 }
 
 template <int columns>
 MXHAL_UNCHECKED inline void wgmma_bf16(float* d, const uint32_t* a, uint64_t b) {
-  WgmmaGiven given = {d, a, b};
-  emulation::warp_collective<char>("wgmma", whole_warp, given, [](const WgmmaGiven* all, char* results) MXHAL_UNCHECKED {
-    issue_wgmma<columns>(all);
-    memset(results, 0, 32);
-  });
+  emulation::warp_collective<char>("wgmma", whole_warp, WgmmaGiven{d, a, b}, answer_wgmma<columns>);
 }
 
 }  // namespace model

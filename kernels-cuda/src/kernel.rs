@@ -57,6 +57,7 @@ pub struct Kernel {
 }
 
 const EVERYWHERE: &[Target] = &Target::ALL;
+const SM_90: &[Target] = &[Target::Hopper];
 const SM_100: &[Target] = &[Target::Blackwell100];
 const SM_120: &[Target] = &[Target::Blackwell120];
 
@@ -98,6 +99,12 @@ kernels! {
     "product_w4a4_32"      ProductParameters,      256, SM_120;
     "product_w4a8_128"     ProductParameters,      256, SM_120;
     "product_w4a8_32"      ProductParameters,      256, SM_120;
+    "product_wgmma_bf16_128"  ProductParameters,   256, SM_90;
+    "product_wgmma_bf16_32"   ProductParameters,   256, SM_90;
+    "product_wgmma_mx_128"    ProductParameters,   256, SM_90;
+    "product_wgmma_mx_32"     ProductParameters,   256, SM_90;
+    "product_wgmma_mxfp4_128" ProductParameters,   256, SM_90;
+    "product_wgmma_mxfp4_32"  ProductParameters,   256, SM_90;
     "product_wide"         ProductParameters,      128, EVERYWHERE;
     "quantize"             QuantizeParameters,     256, EVERYWHERE;
     "route"                RouteParameters,         32, EVERYWHERE;

@@ -157,6 +157,8 @@ pub enum Product {
     TensorW4A8(u32),
     /// NVFP4 by NVFP4 on `sm_100f`: tiles of 32 or 128 rows.
     TensorNvfp4(u32),
+    /// MXFP4 weights by any activations but NVFP4, widened to BF16, on `sm_90a`: tiles of 32 or 128 rows.
+    Wgmma(u32),
     /// Any formats, widened to BF16.
     Wide,
 }
@@ -173,6 +175,8 @@ impl Product {
     /// | more | NVFP4 | NVFP4 | `sm_120f` | block-scaled, 128 rows |
     /// | up to 32 | MXFP4, NVFP4 | MXFP4, MXFP8; NVFP4 | `sm_100f` | tensor memory, 32 rows |
     /// | more | MXFP4, NVFP4 | MXFP4, MXFP8; NVFP4 | `sm_100f` | tensor memory, 128 rows |
+    /// | up to 32 | MXFP4 | all but NVFP4 | `sm_90a` | warpgroups, 32 rows |
+    /// | more | MXFP4 | all but NVFP4 | `sm_90a` | warpgroups, 128 rows |
     /// | any other | | | | wide |
     ///
     /// NVFP4 rows whose bytes are no multiple of 16 (K no multiple of 32) go the wide way, and so do MXFP4 weights in
@@ -192,6 +196,11 @@ impl Product {
             }
             (format::NVFP4, format::NVFP4, Target::Blackwell100) if aligned => Self::TensorNvfp4(tensor_tile),
             (format::NVFP4, format::NVFP4, Target::Blackwell120) if aligned => Self::Nvfp4(tile),
+            (format::MXFP4, activation, Target::Hopper)
+                if activation != format::NVFP4 && in_order == (activation == format::MXFP4) =>
+            {
+                Self::Wgmma(tensor_tile)
+            }
             (format::MXFP4, format::MXFP4, Target::Blackwell120) => Self::W4A4(tile),
             (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell120) => Self::W4A8(tile),
             _ => Self::Wide,
@@ -207,7 +216,8 @@ impl Product {
             | Self::Nvfp4(rows)
             | Self::TensorW4A4(rows)
             | Self::TensorW4A8(rows)
-            | Self::TensorNvfp4(rows) => rows,
+            | Self::TensorNvfp4(rows)
+            | Self::Wgmma(rows) => rows,
             Self::Wide => 64,
         }
     }
@@ -235,13 +245,22 @@ impl Product {
             Self::TensorW4A4(rows) => (format!("product_tensor_w4a4_{rows}"), 128),
             Self::TensorW4A8(rows) => (format!("product_tensor_w4a8_{rows}"), 128),
             Self::TensorNvfp4(rows) => (format!("product_tensor_nvfp4_{rows}"), 128),
+            Self::Wgmma(rows) => {
+                let activation = match parameters.a_format {
+                    format::MXFP4 => "mxfp4",
+                    format::BF16 => "bf16",
+                    _ => "mx",
+                };
+                (format!("product_wgmma_{activation}_{rows}"), wgmma_columns(rows))
+            }
             Self::Wide => ("product_wide".to_owned(), 64),
         };
         Launch { shared_bytes: self.shared_bytes(m), ..Launch::new(&name, [n.div_ceil(columns), tiles, 1]) }
     }
 
-    /// Stages of both operands and their scales, as `ScaledStage` of `kernels/block_scaled.cu` or `TensorShared` of
-    /// `kernels/tensor_memory.cu`; two chunks of a tile's activations, as `few_shared_bytes` of `kernels/few_rows.cuh`.
+    /// Stages of both operands and their scales, as `ScaledStage` of `kernels/block_scaled.cu`, `TensorShared` of
+    /// `kernels/tensor_memory.cu` or `HopperStage` of `kernels/wgmma.cu`; two chunks of a tile's activations, as
+    /// `few_shared_bytes` of `kernels/few_rows.cuh`.
     fn shared_bytes(self, m: u32) -> u32 {
         let (stages, a_bytes, scale_bytes) = match self {
             Self::W4A4(_) => (4, 64, 4),
@@ -251,10 +270,18 @@ impl Product {
             Self::TensorW4A4(rows) => return tensor_shared_bytes(rows, 2),
             Self::TensorNvfp4(rows) => return tensor_shared_bytes(rows, 4),
             Self::Decode => return 2 * m.min(8) * 2048 * 2,
+            Self::Wgmma(rows) => {
+                return 4 * (rows * 256 + wgmma_columns(rows) * (64 + 4)).next_multiple_of(1024);
+            }
             Self::Wide => return 0,
         };
         stages * (self.tile_rows() * (a_bytes + scale_bytes) + 128 * (64 + scale_bytes)).next_multiple_of(128)
     }
+}
+
+/// Columns of a tile by warpgroups.
+const fn wgmma_columns(rows: u32) -> u32 {
+    if rows == 128 { 256 } else { 128 }
 }
 
 /// Stages of 128 bytes of K, of 128 rows of weights and the tile's of activations, with so many tiles of scales of 512
@@ -349,8 +376,12 @@ mod tests {
                     };
                     let launch = Product::choose(target, &p).launch(&p);
                     assert!(launch.kernel.targets.contains(&target), "{target} {}", launch.kernel.name);
-                    // What a block of sm_120 may have, and half of what two of sm_100 share.
-                    let room = if target == Target::Blackwell100 { 113 } else { 99 };
+                    // What a block may have, of sm_100 half of what two share.
+                    let room = match target {
+                        Target::Hopper => 227,
+                        Target::Blackwell100 => 113,
+                        Target::Blackwell120 => 99,
+                    };
                     assert!(launch.shared_bytes <= room << 10, "{launch:?}");
                     made += usize::from(KERNELS.contains(launch.kernel));
                 }

@@ -27,8 +27,8 @@ fn the_table_lists_the_kernels_of_the_sources() {
         }));
         // Kernels that are one template are made by a macro of their file: DECODE(name, …).
         names.extend(source.lines().filter_map(|line| {
-            let name = line.strip_prefix("DECODE(")?.split(',').next()?;
-            Some(name.to_owned())
+            let arguments = ["DECODE(", "WGMMA("].iter().find_map(|name| line.strip_prefix(name))?;
+            Some(arguments.split(',').next()?.to_owned())
         }));
     }
     names.sort();

@@ -331,6 +331,20 @@ fn block_scaled_products_are_within_their_bound() {
 }
 
 #[test]
+fn products_of_warpgroups_are_within_their_bound() {
+    let mut random = Random::printed();
+    for a_format in [BF16, MXFP8, MXFP8_G128, MXINT8, MXFP4] {
+        for (rows, m) in [(32, random.within(1, 70)), (128, 130)] {
+            let (n, k) = (random.within(1, 270), 32 * random.within(1, 20));
+            let n = if random.next().is_multiple_of(2) { n.next_multiple_of(8) } else { n };
+            let case = random_case(&mut random, a_format, MXFP4, m, n, k);
+            let mut device = Device::new(Checks::On, random.next() % 3);
+            case.check(&mut device, Product::Wgmma(rows));
+        }
+    }
+}
+
+#[test]
 fn products_in_tensor_memory_are_within_their_bound() {
     let mut random = Random::printed();
     for a_format in [MXFP4, MXFP8, MXFP8_G128, NVFP4] {
@@ -367,6 +381,7 @@ fn products(a_format: u32) -> Vec<Product> {
         ]),
         _ => {}
     }
+    products.extend([Product::Wgmma(32), Product::Wgmma(128)]);
     products
 }
 
@@ -462,6 +477,8 @@ fn speed_of_the_emulation() {
         ("wide, BF16 by MXFP4", Product::Wide, BF16, 64),
         ("W4A4 block-scaled", Product::W4A4(128), MXFP4, 128),
         ("W4A8 block-scaled", Product::W4A8(128), MXFP8, 128),
+        ("W4A16 by warpgroups", Product::Wgmma(128), BF16, 128),
+        ("W4A8 by warpgroups", Product::Wgmma(128), MXFP8, 128),
         ("W4A4 in tensor memory", Product::TensorW4A4(128), MXFP4, 128),
         ("W4A8 in tensor memory", Product::TensorW4A8(128), MXFP8, 128),
     ] {

@@ -59,6 +59,8 @@ void copy_argument(size_t place, void* to, size_t bytes);
 void wait_at_barrier();
 
 Warp& this_warp();
+/// So many bytes for the model of an instruction, this warp's alone: zeros at first, and kept from launch to launch.
+void* memory_of_warp(size_t bytes);
 /// True for the last lane, which must answer and then release; the others return when it has.
 bool arrive_at_warp(Warp& warp, const char* name, unsigned mask);
 void release_warp(Warp& warp);

@@ -47,6 +47,7 @@ struct Scheduler {
   std::vector<unsigned char*> stacks;
   Queue ready;
   std::vector<Warp> warps;
+  std::vector<std::vector<uint64_t>> warp_memory;
   jmp_buf home;
   Entry entry = nullptr;
   void* const* arguments = nullptr;
@@ -219,6 +220,14 @@ void wait_at_barrier() {
 }
 
 Warp& this_warp() { return scheduler.warps[state.thread / 32]; }
+
+void* memory_of_warp(size_t bytes) {
+  auto& all = scheduler.warp_memory;
+  unsigned warp = state.thread / 32;
+  if (all.size() <= warp) all.resize(warp + 1);
+  if (all[warp].size() * 8 < bytes) all[warp].resize((bytes + 7) / 8);
+  return all[warp].data();
+}
 
 bool arrive_at_warp(Warp& warp, const char* name, unsigned mask) {
   if (mask != 0xffffffffu) fault("%s with mask %#x: only whole warps are emulated", name, mask);
