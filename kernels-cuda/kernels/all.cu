@@ -3,6 +3,7 @@
 #include "combine.cu"
 #include "decode.cu"
 #include "dequantize.cu"
+#include "moe_decode.cu"
 #include "permute.cu"
 #include "quantize.cu"
 #include "route.cu"

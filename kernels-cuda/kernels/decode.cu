@@ -10,15 +10,14 @@ struct DecodeShared {
 /// Sixteen columns of a tile's rows by one block of threads, for weights in either order. MXFP8 per 128 is told from
 /// that per 32 as it runs.
 template <uint32_t format, bool halves>
-__device__ __forceinline__ void decode(const ProductParameters& p) {
-  MXHAL_SHARED(DecodeShared, shared);
+__device__ __forceinline__ void decode(const ProductParameters& p, DecodeShared& shared) {
   uint8_t* buffers = dynamic_shared<uint8_t>();
   Tile tile = find_tile(p.counts, p.groups, p.m, blockIdx.y, few_rows);
   if (tile.rows == 0) return;
   uint32_t first_column = blockIdx.x * few_columns;
   uint64_t first = uint64_t(tile.group) * p.n;
-  FewWeights<1> w(p.w, p.w_stride, p.w_scales, p.w_scales_stride,
-                  [&](uint32_t, uint32_t i) { return first + min(first_column + i, p.n - 1); });
+  FewWeights<1> w(p.w + first * p.w_stride, p.w_stride, p.w_scales + first * p.w_scales_stride, p.w_scales_stride,
+                  [&](uint32_t, uint32_t i) { return min(first_column + i, p.n - 1); });
   auto activations = [&](uint32_t row, uint32_t column) {
     uint64_t at = tile.row + row;
     uint32_t stored = format == FORMAT_MXFP8 ? p.a_format : format;
@@ -30,7 +29,7 @@ __device__ __forceinline__ void decode(const ProductParameters& p) {
   uint32_t chunks = (p.k + few_depth - 1) / few_depth;
   FewCodes<1> codes;
   few_fetch(w, p.k, 0, codes);
-  few_stage(buffers, tile.rows, 0, activations);
+  few_stage<2>(buffers, tile.rows, 0, activations);
   float d[1][4] = {};
   for (uint32_t chunk = 0; chunk < chunks; chunk++) {
     FewCodes<1> next = codes;
@@ -38,7 +37,7 @@ __device__ __forceinline__ void decode(const ProductParameters& p) {
     // This chunk is there for all, and what lay where the next one goes was read by all.
     __syncthreads();
     few_multiply<halves>(buffers + chunk % 2 * chunk_bytes, tile.rows, spans - chunk * few_spans * few_warps, codes, d);
-    if (chunk + 1 < chunks) few_stage(buffers + (chunk + 1) % 2 * chunk_bytes, tile.rows, chunk + 1, activations);
+    if (chunk + 1 < chunks) few_stage<2>(buffers + (chunk + 1) % 2 * chunk_bytes, tile.rows, chunk + 1, activations);
     codes = next;
   }
   few_put(shared.sums[threadIdx.x / 32], d[0]);
@@ -51,10 +50,11 @@ __device__ __forceinline__ void decode(const ProductParameters& p) {
 
 #define DECODE(name, format)                                                                                  \
   extern "C" __global__ void __launch_bounds__(few_threads, few_blocks) name(const __grid_constant__ ProductParameters p) { \
+    MXHAL_SHARED(DecodeShared, shared);                                                                       \
     if (p.w_halves) {                                                                                         \
-      decode<format, true>(p);                                                                                \
+      decode<format, true>(p, shared);                                                                        \
     } else {                                                                                                  \
-      decode<format, false>(p);                                                                               \
+      decode<format, false>(p, shared);                                                                       \
     }                                                                                                         \
   }                                                                                                           \
   MXHAL_KERNEL(name)

@@ -33,23 +33,27 @@ constexpr uint32_t few_spans = few_depth / few_span / few_warps;
 /// Bytes of shared memory for the chunks of so many rows.
 __host__ __device__ constexpr uint32_t few_shared_bytes(uint32_t rows) { return 2 * rows * few_depth * 2; }
 
-/// The weight rows of a lane: of each tile rows i and i + 8, with i a quarter of its number.
+/// The weight rows of a lane: of each tile rows i and i + 8, with i a quarter of its number. A group's weights are less
+/// than 4 GiB.
 template <uint32_t tiles>
 struct FewWeights {
-  const uint8_t* codes[tiles][2];
-  const uint8_t* scales[tiles][2];
+  /// Of the group: the same for all threads.
+  const uint8_t* codes;
+  const uint8_t* scales;
+  uint32_t code_offsets[tiles][2];
+  uint32_t scale_offsets[tiles][2];
 
-  /// `row(tile, i)` is the number of a row of weights, MXFP4 as prepared.
+  /// `row(tile, i)` is the number of a row of the group, which is MXFP4 as prepared.
   template <class Row>
-  __device__ __forceinline__ FewWeights(const uint8_t* all_codes, uint64_t stride, const uint8_t* all_scales,
-                                        uint64_t scales_stride, Row row) {
+  __device__ __forceinline__ FewWeights(const uint8_t* codes_, uint64_t stride, const uint8_t* scales_, uint64_t scales_stride, Row row)
+      : codes(codes_), scales(scales_) {
 #pragma unroll
     for (uint32_t tile = 0; tile < tiles; tile++) {
 #pragma unroll
       for (uint32_t half = 0; half < 2; half++) {
-        uint64_t at = row(tile, threadIdx.x % 32 / 4 + 8 * half);
-        codes[tile][half] = all_codes + at * stride;
-        scales[tile][half] = all_scales + at * scales_stride;
+        uint32_t at = row(tile, threadIdx.x % 32 / 4 + 8 * half);
+        code_offsets[tile][half] = at * uint32_t(stride);
+        scale_offsets[tile][half] = at * uint32_t(scales_stride);
       }
     }
   }
@@ -81,8 +85,8 @@ __device__ __forceinline__ void few_fetch(const FewWeights<tiles>& w, uint32_t k
         to.codes[span][tile][half] = uint4{0, 0, 0, 0};
         to.scales[span][tile][half] = 127;
         if (!inside) continue;
-        to.codes[span][tile][half] = load_streaming(w.codes[tile][half] + block * 16);
-        to.scales[span][tile][half] = w.scales[tile][half][block];
+        to.codes[span][tile][half] = load_streaming(w.codes + (w.code_offsets[tile][half] + block * 16));
+        to.scales[span][tile][half] = w.scales[w.scale_offsets[tile][half] + block];
       }
     }
   }
@@ -94,13 +98,12 @@ __device__ __forceinline__ uint32_t few_place(uint32_t row, uint32_t eight) {
 }
 
 /// Brings a chunk of `rows` rows to shared memory. `load(row, column)` gives eight BF16 from `column` on, zeros beyond
-/// the end; all threads call it together, with neighbouring columns.
-template <class Load>
+/// the end; all threads call it together, with neighbouring columns. Of `ahead` rows loads are under way together.
+template <int ahead, class Load>
 __device__ __forceinline__ void few_stage(uint8_t* buffer, uint32_t rows, uint32_t chunk, Load load) {
-#pragma unroll 2
-  for (uint32_t row = 0; row < rows; row++) {
-    store_vector(buffer + few_place(row, threadIdx.x), load(row, chunk * few_depth + threadIdx.x * 8));
-  }
+  uint32_t column = chunk * few_depth + threadIdx.x * 8;
+#pragma unroll(ahead)
+  for (uint32_t row = 0; row < rows; row++) store_vector(buffer + few_place(row, threadIdx.x), load(row, column));
 }
 
 /// Adds the products of one block of 16 weight rows by the activations `x`. Scales beyond a BF16's powers of two take

@@ -130,6 +130,45 @@ struct ProductParameters {
   uint32_t w_factor_per_row;
 };
 
+/// Of both kernels of a layer of experts for few tokens.
+struct MoeParameters {
+  const uint8_t* x;
+  const int32_t* ids;
+  const float* weights;
+  const int32_t* expert_map;
+  const uint8_t* gate_up;
+  const uint8_t* gate_up_scales;
+  const float* gate_up_bias;
+  const uint8_t* down;
+  const uint8_t* down_scales;
+  const float* down_bias;
+  const void* addend;
+  uint8_t* activated;
+  void* y;
+  uint64_t gate_up_stride;
+  uint64_t gate_up_scales_stride;
+  uint64_t down_stride;
+  uint64_t down_scales_stride;
+  uint32_t tokens;
+  uint32_t hidden;
+  uint32_t inner;
+  uint32_t experts;
+  uint32_t mapped;
+  uint32_t top_k;
+  uint32_t format;
+  uint32_t rule;
+  float amax_floor;
+  uint32_t variant;
+  uint32_t interleaved;
+  float limit;
+  float alpha;
+  uint32_t weight_before;
+  uint32_t w_halves;
+  uint32_t addend_format;
+  uint32_t output;
+  uint32_t reserved;
+};
+
 #define MXHAL_SIZE(type, bytes) static_assert(sizeof(type) == bytes, "src/parameters.rs says otherwise")
 MXHAL_SIZE(QuantizeParameters, 72);
 MXHAL_SIZE(DequantizeParameters, 56);
@@ -139,3 +178,4 @@ MXHAL_SIZE(PermuteParameters, 56);
 MXHAL_SIZE(PermuteRowsParameters, 104);
 MXHAL_SIZE(CombineParameters, 64);
 MXHAL_SIZE(ProductParameters, 144);
+MXHAL_SIZE(MoeParameters, 208);

@@ -3,17 +3,12 @@
 // A warp looks after one expert and reads all ids, 32 at a time: their order gives the order of its rows, and no
 // atomic operation can disturb it.
 #include "device.cuh"
+#include "experts.cuh"
 #include "memory.cuh"
 #include "parameters.h"
 
-/// The local expert of a slot; -1 for one that is not here, and for an id that is none.
 __device__ __forceinline__ int32_t expert_of(const PermuteParameters& p, uint32_t slot) {
-  int32_t id = p.ids[slot];
-  if (p.expert_map != nullptr) {
-    if (id < 0 || uint32_t(id) >= p.mapped) return -1;
-    id = p.expert_map[id];
-  }
-  return id < 0 || uint32_t(id) >= p.experts ? -1 : id;
+  return local_expert(p.ids[slot], p.expert_map, p.mapped, p.experts);
 }
 
 /// Counts the rows of each expert, and says of every slot and row that nothing is there yet.

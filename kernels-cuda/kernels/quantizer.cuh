@@ -50,6 +50,46 @@ __device__ __forceinline__ uint32_t scale_byte(uint32_t format, uint32_t rule, u
   return uint32_t(min(max(byte, 0), 254));
 }
 
+/// Eight values of a block, quantized.
+struct CodedEight {
+  /// Codes in order: four bits each in the first word, or eight in both.
+  uint32_t words[2];
+  uint32_t scale;
+};
+
+/// Quantizes eight values in each lane; `factor` is NVFP4's, of the row.
+__device__ __forceinline__ CodedEight code_eight(uint32_t format, uint32_t rule, float amax_floor, float factor,
+                                                 const float (&values)[8]) {
+  uint32_t amax = amax_of_block(values, block_of(format) / 8);
+  CodedEight coded = {{0, 0}, 0};
+  float scaled[8];
+  bool lost = amax >= 0x7f800000;
+  if (format == FORMAT_NVFP4) {
+    float wanted = fminf(fmaxf(__uint_as_float(amax) / e2m1_max / factor, 0x1p-9f), e4m3_max);
+    coded.scale = lost ? e4m3_nan : amax == 0 ? 0 : e4m3_from_f32(wanted);
+    float divisor = amax == 0 ? 1.0f : e4m3_to_f32(coded.scale) * factor;
+#pragma unroll
+    for (int i = 0; i < 8; i++) scaled[i] = lost ? 0.0f : values[i] / divisor;
+  } else {
+    coded.scale = scale_byte(format, rule, amax, amax_floor);
+    float reciprocal = e8m0_reciprocal(coded.scale);
+#pragma unroll
+    for (int i = 0; i < 8; i++) scaled[i] = lost ? 0.0f : values[i] * reciprocal;
+  }
+  if (bits_of(format) == 4) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) coded.words[0] |= e2m1x2_from_f32(scaled[2 * i], scaled[2 * i + 1]) << (8 * i);
+    return coded;
+  }
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    uint32_t pair = format == FORMAT_MXINT8 ? int8_from_f32(scaled[2 * i]) | int8_from_f32(scaled[2 * i + 1]) << 8
+                                            : e4m3x2_from_f32(scaled[2 * i], scaled[2 * i + 1]);
+    coded.words[i / 2] |= pair << (16 * (i % 2));
+  }
+  return coded;
+}
+
 /// Where the blocks of a row go.
 struct QuantizedRow {
   uint8_t* data;
@@ -61,38 +101,13 @@ struct QuantizedRow {
 /// Quantizes the eight values at `column`, a multiple of 8; lanes with `inside` false only take part.
 __device__ __forceinline__ void quantize_eight(const QuantizedRow& row, uint32_t column, bool inside, uint32_t format,
                                                uint32_t rule, float amax_floor, const float (&values)[8]) {
-  uint32_t lanes = block_of(format) / 8;
-  uint32_t amax = amax_of_block(values, lanes);
-  uint32_t scale;
-  float scaled[8];
-  bool lost = amax >= 0x7f800000;
-  if (format == FORMAT_NVFP4) {
-    float wanted = fminf(fmaxf(__uint_as_float(amax) / e2m1_max / row.factor, 0x1p-9f), e4m3_max);
-    scale = lost ? e4m3_nan : amax == 0 ? 0 : e4m3_from_f32(wanted);
-    float divisor = amax == 0 ? 1.0f : e4m3_to_f32(scale) * row.factor;
-#pragma unroll
-    for (int i = 0; i < 8; i++) scaled[i] = lost ? 0.0f : values[i] / divisor;
-  } else {
-    scale = scale_byte(format, rule, amax, amax_floor);
-    float reciprocal = e8m0_reciprocal(scale);
-#pragma unroll
-    for (int i = 0; i < 8; i++) scaled[i] = lost ? 0.0f : values[i] * reciprocal;
-  }
+  CodedEight coded = code_eight(format, rule, amax_floor, row.factor, values);
   if (!inside) return;
-  if (threadIdx.x % lanes == 0) row.scales[column / block_of(format)] = uint8_t(scale);
+  uint32_t lanes = block_of(format) / 8;
+  if (threadIdx.x % lanes == 0) row.scales[column / block_of(format)] = uint8_t(coded.scale);
   if (bits_of(format) == 4) {
-    uint32_t codes = 0;
-#pragma unroll
-    for (int i = 0; i < 4; i++) codes |= e2m1x2_from_f32(scaled[2 * i], scaled[2 * i + 1]) << (8 * i);
-    store_vector(row.data + column / 2, codes);
-    return;
+    store_vector(row.data + column / 2, coded.words[0]);
+  } else {
+    store_vector(row.data + column, uint2{coded.words[0], coded.words[1]});
   }
-  uint32_t words[2] = {0, 0};
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    uint32_t pair = format == FORMAT_MXINT8 ? int8_from_f32(scaled[2 * i]) | int8_from_f32(scaled[2 * i + 1]) << 8
-                                            : e4m3x2_from_f32(scaled[2 * i], scaled[2 * i + 1]);
-    words[i / 2] |= pair << (16 * (i % 2));
-  }
-  store_vector(row.data + column, uint2{words[0], words[1]});
 }

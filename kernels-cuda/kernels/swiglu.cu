@@ -1,36 +1,11 @@
 // The gated activation between an expert's matrices, weighted by row, and quantized at once where that is asked for.
 #include "device.cuh"
-#include "exponential.cuh"
 #include "parameters.h"
 #include "quantizer.cuh"
-
-enum SwiGluVariant : uint32_t { SWIGLU_SILU = 1, SWIGLU_GPT_OSS = 2 };
-
-/// factor * g * sigmoid(alpha * g), with a relative error below 2^-20.
-__device__ __forceinline__ float gated(float factor, float g, float alpha) {
-  float x = alpha * g;
-  // In e^x an error of x counts as many times as x is large: what the product lost is brought back.
-  float lost = fmaf(alpha, g, -x);
-  bool is_negative = x < 0.0f;
-  // Here e^-|x| is nothing, whatever it is multiplied by; but an infinite g times nothing is a NaN.
-  bool is_far = !(fabsf(x) < 300.0f);
-  if (is_far) return factor * (is_negative ? g * 0.0f : g);
-  Exponential e = exponential(-fabsf(x), is_negative ? lost : -lost);
-  float share = g / (1.0f + scale_down(e.mantissa, e.exponent));
-  if (!is_negative) return factor * share;
-  // sigmoid(x) = e^x / (1 + e^x). Its power of two comes in two parts, lest factor * g overflows before.
-  int half = e.exponent / 2;
-  return scale_down(scale_down(factor, half) * (share * e.mantissa), e.exponent - half);
-}
+#include "swiglu.cuh"
 
 __device__ __forceinline__ float swiglu_one(const SwiGluParameters& p, float gate, float up, float weight) {
-  // Comparisons that a NaN fails leave it as it is.
-  if (p.limit != 0.0f) {
-    if (gate > p.limit) gate = p.limit;
-    if (up > p.limit) up = p.limit;
-    if (up < -p.limit) up = -p.limit;
-  }
-  float value = p.variant == SWIGLU_GPT_OSS ? gated(up + 1.0f, gate, p.alpha) : gated(up, gate, 1.0f);
+  float value = swiglu_value({p.variant, p.limit, p.alpha}, gate, up);
   return p.row_weights == nullptr ? value : value * weight;
 }
 

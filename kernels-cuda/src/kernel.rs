@@ -3,8 +3,8 @@
 use core::fmt;
 
 use crate::parameters::{
-    CombineParameters, DequantizeParameters, PermuteParameters, PermuteRowsParameters, ProductParameters,
-    QuantizeParameters, RouteParameters, SwiGluParameters,
+    CombineParameters, DequantizeParameters, MoeParameters, PermuteParameters, PermuteRowsParameters,
+    ProductParameters, QuantizeParameters, RouteParameters, SwiGluParameters,
 };
 
 /// What device code is made for.
@@ -83,6 +83,8 @@ kernels! {
     "decode_mxint8"        ProductParameters,      256, EVERYWHERE;
     "dequantize"           DequantizeParameters,   256, EVERYWHERE;
     "dequantize_elements"  DequantizeParameters,   256, EVERYWHERE;
+    "moe_down"             MoeParameters,          256, EVERYWHERE;
+    "moe_gate_up"          MoeParameters,          256, EVERYWHERE;
     "nvfp4_factors"        QuantizeParameters,     256, EVERYWHERE;
     "permute_count"        PermuteParameters,      256, EVERYWHERE;
     "permute_place"        PermuteParameters,      256, EVERYWHERE;

@@ -2,8 +2,8 @@
 
 use crate::kernel::{Kernel, Target};
 use crate::parameters::{
-    CombineParameters, DequantizeParameters, PermuteParameters, PermuteRowsParameters, ProductParameters,
-    QuantizeParameters, RouteParameters, SwiGluParameters,
+    CombineParameters, DequantizeParameters, MoeParameters, PermuteParameters, PermuteRowsParameters,
+    ProductParameters, QuantizeParameters, RouteParameters, SwiGluParameters,
 };
 
 /// The numbers of `mxhal_format` that kernels know.
@@ -140,6 +140,35 @@ impl CombineParameters {
     }
 }
 
+impl MoeParameters {
+    /// The most tokens of a launch.
+    pub const MOST_TOKENS: u32 = 8;
+    /// The most slots of all tokens.
+    pub const MOST_SLOTS: u32 = 128;
+
+    /// Whether these kernels do a layer of so many tokens in this scheme.
+    pub fn is_for(tokens: u32, top_k: u32, format: u32) -> bool {
+        tokens <= Self::MOST_TOKENS
+            && tokens.saturating_mul(top_k) <= Self::MOST_SLOTS
+            && matches!(
+                format,
+                format::BF16 | format::MXFP8 | format::MXFP8_G128 | format::MXINT8 | format::MXFP4
+            )
+    }
+
+    /// Gate, up and SwiGLU, then down and the sum: sixteen columns a block.
+    pub fn launches(&self) -> [Launch; 2] {
+        // As `few_shared_bytes` of `kernels/few_rows.cuh`.
+        let shared_bytes = 2 * self.tokens.min(8) * 2048 * 2;
+        let slots = self.tokens * self.top_k;
+        let down = if slots == 0 { 0 } else { 1 };
+        [
+            Launch { shared_bytes, ..Launch::new("moe_gate_up", [self.inner / 16, slots, 1]) },
+            Launch { shared_bytes, ..Launch::new("moe_down", [self.hidden / 16, down, 1]) },
+        ]
+    }
+}
+
 /// The kernels of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Product {
@@ -186,10 +215,14 @@ impl Product {
         let tile = if rows <= 64 { 32 } else { 128 };
         let tensor_tile = if rows <= 32 { 32 } else { 128 };
         let in_order = parameters.w_halves == 0;
+        // Of decode: within a group offsets have 32 bits.
+        let is_small = u64::from(parameters.n).saturating_mul(parameters.w_stride) <= u64::from(u32::MAX);
         let aligned = (parameters.a_stride | parameters.w_stride).is_multiple_of(16)
             && parameters.w_scales_stride.is_multiple_of(4);
         match (parameters.w_format, parameters.a_format, target) {
-            (format::MXFP4, activation, _) if rows <= 8 && activation != format::NVFP4 => Self::Decode,
+            (format::MXFP4, activation, _) if rows <= 8 && activation != format::NVFP4 && is_small => {
+                Self::Decode
+            }
             (format::MXFP4, format::MXFP4, Target::Blackwell100) => Self::TensorW4A4(tensor_tile),
             (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell100) if in_order => {
                 Self::TensorW4A8(tensor_tile)

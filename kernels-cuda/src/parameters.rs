@@ -260,4 +260,78 @@ parameters! {
         /// 1 for a factor a row of `w`, 0 for one factor.
         w_factor_per_row: u32,
     }
+
+    /// Of `moe_gate_up` and `moe_down`: a layer of experts, for few tokens.
+    MoeParameters, 208 bytes {
+        /// `[tokens, hidden]` of BF16.
+        x: Address,
+        /// `[tokens, top_k]` of I32.
+        ids: Address,
+        /// `[tokens, top_k]` of F32.
+        weights: Address,
+        /// `[mapped]` of I32, or 0.
+        expert_map: Address,
+        /// Prepared weights, `[experts, 2 * inner, hidden]`.
+        gate_up: Address,
+        /// Their scale bytes.
+        gate_up_scales: Address,
+        /// `[experts, 2 * inner]` of F32, or 0.
+        gate_up_bias: Address,
+        /// Prepared weights, `[experts, hidden, inner]`.
+        down: Address,
+        /// Their scale bytes.
+        down_scales: Address,
+        /// `[experts, hidden]` of F32, or 0.
+        down_bias: Address,
+        /// `[tokens, hidden]` of format `addend_format`, added last; or 0.
+        addend: Address,
+        /// `[tokens * top_k, inner]` of BF16: written by `moe_gate_up` and read by `moe_down`.
+        activated: Address,
+        /// `[tokens, hidden]` of format `output`.
+        y: Address,
+        /// From row to row of `gate_up`; a multiple of 16.
+        gate_up_stride: u64,
+        /// From row to row of `gate_up_scales`.
+        gate_up_scales_stride: u64,
+        /// From row to row of `down`; a multiple of 16.
+        down_stride: u64,
+        /// From row to row of `down_scales`.
+        down_scales_stride: u64,
+        /// At most [`MoeParameters::MOST_TOKENS`].
+        tokens: u32,
+        /// A multiple of 32.
+        hidden: u32,
+        /// A multiple of 32.
+        inner: u32,
+        /// Experts here.
+        experts: u32,
+        /// Ids that the map translates.
+        mapped: u32,
+        /// Slots of a token; with all tokens at most [`MoeParameters::MOST_SLOTS`].
+        top_k: u32,
+        /// What both products' activations are quantized to: an MX format, or BF16 for none.
+        format: u32,
+        /// The scale rule.
+        rule: u32,
+        /// The least amax of a block.
+        amax_floor: f32,
+        /// 1 silu, 2 gpt-oss.
+        variant: u32,
+        /// 1 where gate and up rows alternate.
+        interleaved: u32,
+        /// The clamp; 0 for none.
+        limit: f32,
+        /// Of the gpt-oss variant.
+        alpha: f32,
+        /// 1 where the routing weight multiplies before the second product, 0 where it does after.
+        weight_before: u32,
+        /// 1 where weights are in halves, 0 where they are in order.
+        w_halves: u32,
+        /// F32, BF16 or F16.
+        addend_format: u32,
+        /// F32, BF16 or F16.
+        output: u32,
+        /// 0.
+        reserved: u32,
+    }
 }
