@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Looks into the compiled device code: the instructions that each product is there for, and no spills.
+# Looks into the compiled device code: the instructions that each product is there for, no spills, and no more
+# registers than let as many blocks run as its file says.
 #
 #   sass.sh [FOLDER]
 #
@@ -52,13 +53,29 @@ wants() {
   fi
 }
 
+# within TARGET KERNEL REGISTERS: it takes no more.
+within() {
+  local taken
+  taken=$(grep -A1 "^ Function $2:" "$work/$1.usage" | sed -n 's/.*REG:\([0-9]*\).*/\1/p')
+  if [ -z "$taken" ] || [ "$taken" -gt "$3" ]; then
+    complain "$2 for sm_$1 takes ${taken:-unknown} registers, more than $3"
+  else
+    printf '  %-22s sm_%-5s %4d of %d registers\n' "$2" "$1" "$taken" "$3"
+  fi
+}
+
 for target in 90a 100f 120f; do
   nvcc -cubin -O3 -std=c++17 -fmad=false -arch="sm_$target" -I"$here/kernels" -I"$here/ptx" \
-    "$here/kernels/all.cu" -o "$work/$target.cubin"
+    "$here/kernels/all.cu" -o "$work/$target.cubin" -Xptxas -v 2>"$work/$target.words"
+  # What ptxas says where it waits for every instruction of a warpgroup before it issues the next.
+  if grep 'instructions are serialized' "$work/$target.words"; then
+    complain "matrix instructions for sm_$target are serialized"
+  fi
+  cuobjdump -res-usage "$work/$target.cubin" >"$work/$target.usage" 2>&1
   cuobjdump -sass "$work/$target.cubin" >"$work/$target.sass"
   cuobjdump -res-usage "$work/$target.cubin" >"$work/$target.usage" 2>&1
   # Local memory is where what has no register goes.
-  for kernel in $(grep -oE 'Function : (product|decode)_.*' "$work/$target.sass" | awk '{print $NF}'); do
+  for kernel in $(grep -oE 'Function : (product|decode|moe)_.*' "$work/$target.sass" | awk '{print $NF}'); do
     spills=$(instructions "$target" "$kernel" | grep -cE '\b(STL|LDL)\b' || true)
     [ "$spills" -eq 0 ] || complain "$kernel for sm_$target touches local memory $spills times"
   done
@@ -91,10 +108,35 @@ for rows in 32 128; do
     wants 100f product_tensor_${scheme}_$rows 'LDGSTS\.E\.BYPASS\.128'
   done
 done
+for rows in 32 128; do
+  for activation in bf16 mx mxfp4; do
+    wants 90a product_wgmma_${activation}_$rows "HGMMA\\.64x${rows}x16\\.F32\\.BF16"
+    wants 90a product_wgmma_${activation}_$rows 'LDGSTS\.E\.BYPASS\.128'
+  done
+done
 for target in 90a 100f 120f; do
   wants $target product_wide 'HMMA\.16816\.F32\.BF16'
   for activation in bf16 mxfp8 mxint8 mxfp4; do
     wants $target decode_$activation 'LDG\.E.*\.128\.CONSTANT'
+    wants $target decode_$activation 'HMMA\.16816\.F32\.BF16'
   done
+  for kernel in moe_gate_up moe_down; do
+    wants $target $kernel 'LDG\.E.*\.128\.CONSTANT'
+    wants $target $kernel 'HMMA\.16816\.F32\.BF16'
+  done
+done
+
+echo 'registers:'
+for target in 90a 100f 120f; do
+  # Three blocks of 256 threads a multiprocessor; two on sm_120.
+  for activation in bf16 mxfp8 mxint8 mxfp4; do
+    within $target decode_$activation "$([ $target = 120f ] && echo 128 || echo 80)"
+  done
+  within $target moe_gate_up 128
+  within $target moe_down 128
+done
+for activation in bf16 mx mxfp4; do
+  within 90a product_wgmma_${activation}_128 255
+  within 90a product_wgmma_${activation}_32 128
 done
 exit $wrong

@@ -6,9 +6,12 @@
 //! | products | Hopper (`sm_90`) | Blackwell (`sm_100`, `sm_103`) | Blackwell (`sm_120`, `sm_121`) |
 //! | --- | --- | --- | --- |
 //! | up to 8 rows a group, MXFP4 weights | decode | decode | decode |
-//! | MXFP4 weights by MXFP4, MXFP8 | as [`Product::choose`] has it | tensor memory | block-scaled |
+//! | MXFP4 weights by MXFP4, MXFP8 | widened, by warpgroups | tensor memory | block-scaled |
+//! | MXFP4 weights by BF16, MXINT8 | widened, by warpgroups | widened | widened |
 //! | NVFP4 weights by NVFP4 | widened | tensor memory | block-scaled |
 //! | anything else | widened | widened | widened |
+//!
+//! The whole of it is the table of [`Product::choose`]; a layer of experts for up to eight tokens has kernels of its own.
 //!
 //! [`Product::choose`]: mxhal_kernels_cuda::Product::choose
 

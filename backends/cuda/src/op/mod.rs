@@ -289,7 +289,7 @@ impl CudaPlan {
 #[cfg(test)]
 mod tests {
     use mxhal_core::Quantization;
-    use mxhal_core::op::{GroupedMatmul, Matmul};
+    use mxhal_core::op::{GroupedMatmul, Matmul, MoeFfn, SwiGluForm, WeightPosition};
     use mxhal_kernels_cuda::Target;
 
     use super::*;
@@ -327,6 +327,37 @@ mod tests {
         // Rows are counted for each group.
         let grouped = GroupedMatmul { each: mxfp4, groups: 100 };
         assert_eq!(measured(Target::Hopper, grouped, 300, Strides::Dense).1, ["quantize", "decode_mxfp4"]);
+    }
+
+    #[test]
+    fn hopper_widens_to_bf16_and_few_tokens_pass_a_layer_in_two_kernels() {
+        let mxfp4 = Matmul::mxfp4(300, 64, 96, Quantization::new(Format::Mxfp4));
+        let bf16 = Matmul::mxfp4(300, 64, 96, Quantization::none());
+        let kernels = |op, rows| measured(Target::Hopper, op, rows, Strides::Dense).1;
+        assert_eq!(kernels(mxfp4, 300), ["quantize", "product_wgmma_mxfp4_128"]);
+        assert_eq!(kernels(bf16, 9), ["product_wgmma_bf16_32"]);
+
+        let layer = MoeFfn {
+            tokens: 9,
+            hidden: 64,
+            inner: 96,
+            experts: 5,
+            top_k: 2,
+            weight: Format::Mxfp4,
+            activation: Quantization::deepseek(),
+            form: SwiGluForm::silu(10.0),
+            weight_position: WeightPosition::BeforeDown,
+            bias: false,
+            output: Format::Bf16,
+            mapped: None,
+            shared: None,
+        };
+        let kernels = |op, rows| measured(Target::Hopper, op, rows, Strides::Dense).1;
+        assert_eq!(kernels(layer, 8), ["moe_gate_up", "moe_down"]);
+        assert!(!kernels(layer, 9).contains(&"moe_gate_up"));
+        assert!(!kernels(MoeFfn { top_k: 17, experts: 20, ..layer }, 8).contains(&"moe_gate_up"));
+        // Of what lies between only SwiGLU's output, BF16.
+        assert_eq!(measured(Target::Hopper, layer, 8, Strides::Dense).0, 8 * 2 * 96 * 2 + 256);
     }
 
     #[test]

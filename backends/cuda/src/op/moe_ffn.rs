@@ -1,4 +1,4 @@
-//! MoeFfn: a layer of experts, composed.
+//! MoeFfn: a layer of experts, composed, or for few tokens in two kernels.
 //!
 //! | step | kernels | between |
 //! | --- | --- | --- |
@@ -14,13 +14,14 @@
 //!
 //! | tokens | scheme | target | kernels |
 //! | --- | --- | --- | --- |
-//! | any | any | any | those above |
+//! | up to 8, and 128 slots | MXFP4 weights, all but NVFP4 activations | any | `moe_gate_up`, `moe_down`: the same bits |
+//! | any other | any | any | those above |
 //!
-//! A kernel that does a whole layer for few tokens is one more row of this table, above the one that always applies.
+//! A shared expert goes by those above in any case.
 
 use mxhal_core::op::{Matmul, MoeFfn, SwiGluForm, WeightPosition};
 use mxhal_core::{Format, Refusal, Result};
-use mxhal_kernels_cuda::parameters::CombineParameters;
+use mxhal_kernels_cuda::parameters::{CombineParameters, MoeParameters};
 
 use super::permute::{self, Place};
 use super::product::{self, Multiply};
@@ -40,6 +41,9 @@ impl Execute for MoeFfn {
     }
 
     fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
+        if is_for_few_tokens(self, run)? {
+            return enqueue_few_tokens(self, session, run);
+        }
         let (tokens, slots) = (run.rows, run.rows * self.top_k);
         let routing = session.input(run.operand(2)?)?;
         let x = quantized_input(self, session, run)?;
@@ -63,24 +67,7 @@ impl Execute for MoeFfn {
         };
         let down = experts.enqueue(session, self)?;
 
-        let addend = match self.shared {
-            Some(shared) => {
-                let limit = if shared.clamped { self.form.limit } else { 0.0 };
-                let every_token = FeedForward {
-                    x,
-                    rows: tokens,
-                    inner: shared.inner,
-                    form: SwiGluForm { limit, ..self.form },
-                    row_weights: 0,
-                    counts: 0,
-                    groups: 1,
-                    weights: [run.weights(2)?, run.weights(3)?],
-                    biases: [0, 0],
-                };
-                every_token.enqueue(session, self)?
-            }
-            None => 0,
-        };
+        let addend = self.shared.map_or(Ok(0), |_| shared_expert(self, session, run, x))?;
         let sum = CombineParameters {
             rows: down,
             positions: place.positions,
@@ -122,6 +109,88 @@ fn quantized_input(op: &MoeFfn, session: &mut Session<'_>, run: &Run<'_>) -> Res
     let rows = Rows::scratch(session, op.activation.format, run.rows, op.hidden)?;
     quantize::rows(session, (data, Format::Bf16), run.rows, op.hidden, &op.activation, &rows)?;
     Ok(rows)
+}
+
+/// What the expert gives that every token passes: BF16 `[tokens, hidden]`.
+fn shared_expert(op: &MoeFfn, session: &mut Session<'_>, run: &Run<'_>, x: Rows) -> Result<u64> {
+    let shared = op.shared.expect("whoever calls has looked");
+    let limit = if shared.clamped { op.form.limit } else { 0.0 };
+    let every_token = FeedForward {
+        x,
+        rows: run.rows,
+        inner: shared.inner,
+        form: SwiGluForm { limit, ..op.form },
+        row_weights: 0,
+        counts: 0,
+        groups: 1,
+        weights: [run.weights(2)?, run.weights(3)?],
+        biases: [0, 0],
+    };
+    every_token.enqueue(session, op)
+}
+
+/// Whether the two kernels for few tokens do this run.
+fn is_for_few_tokens(op: &MoeFfn, run: &Run<'_>) -> Result<bool> {
+    // Within an expert offsets have 32 bits.
+    let is_small = [(2 * op.inner, op.hidden), (op.hidden, op.inner)]
+        .into_iter()
+        .all(|(n, k)| u32::try_from(n.saturating_mul(k / 2)).is_ok());
+    Ok(op.weight == Format::Mxfp4
+        && is_small
+        && MoeParameters::is_for(small(run.rows)?, small(op.top_k)?, op.activation.format as u32))
+}
+
+/// Gate, up and SwiGLU; down and the sum.
+fn enqueue_few_tokens(op: &MoeFfn, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
+    let addend = match op.shared {
+        Some(_) => {
+            let x = quantized_input(op, session, run)?;
+            shared_expert(op, session, run, x)?
+        }
+        None => 0,
+    };
+    let [gate_up, down] = [run.weights(0)?, run.weights(1)?];
+    let parameters = MoeParameters {
+        x: session.input(run.operand(0)?)?,
+        ids: session.input(run.operand(1)?)?,
+        weights: session.input(run.operand(2)?)?,
+        expert_map: run.input_or_none(session, 3)?,
+        gate_up: gate_up.data,
+        gate_up_scales: gate_up.scales,
+        gate_up_bias: run.input_or_none(session, 4)?,
+        down: down.data,
+        down_scales: down.scales,
+        down_bias: run.input_or_none(session, 5)?,
+        addend,
+        activated: session.scratch(run.rows * op.top_k, Format::Bf16.row_bytes(op.inner))?,
+        y: session.output(run.operand(6)?)?,
+        gate_up_stride: gate_up.matrix.row_bytes() as u64,
+        gate_up_scales_stride: gate_up.matrix.row_scales() as u64,
+        down_stride: down.matrix.row_bytes() as u64,
+        down_scales_stride: down.matrix.row_scales() as u64,
+        tokens: small(run.rows)?,
+        hidden: small(op.hidden)?,
+        inner: small(op.inner)?,
+        experts: small(op.experts)?,
+        mapped: small(op.mapped.unwrap_or(0))?,
+        top_k: small(op.top_k)?,
+        format: op.activation.format as u32,
+        rule: op.activation.rule as u32,
+        amax_floor: op.activation.amax_floor,
+        variant: op.form.variant as u32,
+        interleaved: op.form.interleaved.into(),
+        limit: op.form.limit,
+        alpha: op.form.alpha,
+        weight_before: (op.weight_position == WeightPosition::BeforeDown).into(),
+        w_halves: gate_up.matrix.is_in_halves().into(),
+        addend_format: Format::Bf16 as u32,
+        output: op.output as u32,
+        reserved: 0,
+    };
+    for launch in parameters.launches() {
+        session.launch(&launch, parameters)?;
+    }
+    Ok(())
 }
 
 /// Where each slot's row is.
