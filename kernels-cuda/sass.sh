@@ -128,9 +128,9 @@ done
 
 echo 'registers:'
 for target in 90a 100f 120f; do
-  # Three blocks of 256 threads a multiprocessor; two on sm_120.
+  # Three blocks of 256 threads a multiprocessor; two on Blackwell.
   for activation in bf16 mxfp8 mxint8 mxfp4; do
-    within $target decode_$activation "$([ $target = 120f ] && echo 128 || echo 80)"
+    within $target decode_$activation "$([ $target = 90a ] && echo 80 || echo 128)"
   done
   within $target moe_gate_up 128
   within $target moe_down 128

@@ -19,8 +19,8 @@
 constexpr uint32_t few_rows = 8;
 constexpr uint32_t few_threads = 256;
 constexpr uint32_t few_warps = few_threads / 32;
-/// Blocks of a multiprocessor for which there are registers. On sm_120 three would spill a few.
-constexpr int few_blocks = MXHAL_FAMILY == 1200 ? 2 : 3;
+/// Blocks of a multiprocessor for which there are registers. On Blackwell three would spill a few.
+constexpr int few_blocks = MXHAL_FAMILY >= 1000 ? 2 : 3;
 /// Columns of one tile.
 constexpr uint32_t few_columns = 16;
 /// K of a chunk: eight neighbours for each thread.
