@@ -99,8 +99,10 @@ impl Subject {
         match case.weights().first() {
             None => copies,
             Some(weights) => {
-                let integers = matches!(weights.activation, Format::Mxint8 | Format::Mxfp4)
-                    && weights.format == Format::Mxfp4;
+                let integers = matches!(
+                    (weights.activation, weights.format),
+                    (Format::Mxint8 | Format::Mxfp4, Format::Mxfp4) | (Format::Nvfp4, Format::Nvfp4)
+                );
                 let compute = if integers { Ceiling::Integers } else { Ceiling::Floats };
                 Limits { memory: Some(ceilings.name(Ceiling::Read)), compute: Some(ceilings.name(compute)) }
             }

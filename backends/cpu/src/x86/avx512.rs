@@ -25,9 +25,6 @@ use crate::panel::{COLUMNS, Kind, ORDINARY};
 /// The most rows that weights are unpacked for in registers.
 const FEW: usize = 8;
 
-/// Rows of a tile. With two panels, each has two sums for a block and two over K in registers.
-const TILE: usize = 6;
-
 /// Bytes ahead that few rows have weights fetched from memory: beyond the end of a panel that is the next one. The
 /// processor's own prefetching is enough for one row; more of them fill its window with the work on a block or two.
 const AHEAD: usize = 8192;
@@ -65,6 +62,9 @@ trait Dot {
     const RECORD: usize;
     /// The words of a row's eight codes.
     const WORDS: usize;
+    /// The most rows of a tile. With two panels each has two sums for a block in registers, of which there must be enough
+    /// that none waits for the one before it, and two over K, which need not all be.
+    const TILE: usize = 8;
     /// Eight codes of each column.
     type Packed: Copy;
     /// A part's sums so far.
@@ -103,6 +103,8 @@ impl Dot for Integers {
     const KIND: Kind = Kind::Mxfp4;
     const RECORD: usize = INTEGER_RECORD;
     const WORDS: usize = 2;
+    // The instruction is quicker, and there are more sums over K for each: those are to be in registers.
+    const TILE: usize = 6;
     type Packed = __m512i;
     type Sum = __m512i;
 
@@ -239,6 +241,7 @@ impl Dot for Halves {
     const KIND: Kind = Kind::Nvfp4;
     const RECORD: usize = HALVES_RECORD;
     const WORDS: usize = Integers::WORDS;
+    const TILE: usize = Integers::TILE;
     type Packed = __m512i;
     type Sum = __m512i;
 
@@ -502,7 +505,9 @@ unsafe fn product<D: Dot, const P: usize>(operands: &Operands<'_>, sums: &mut [f
             next if next < blocks => panels.as_ptr().wrapping_add(D::KIND.places(next)[0]),
             _ => panels.as_ptr().wrapping_add(P * each),
         };
-        for (i, (picks, sums)) in picks.chunks(TILE).zip(sums.chunks_mut(TILE * P * COLUMNS)).enumerate() {
+        // Tiles of about the same size: a row by itself takes as long as several.
+        let rows = picks.len().div_ceil(picks.len().div_ceil(D::TILE));
+        for (i, (picks, sums)) in picks.chunks(rows).zip(sums.chunks_mut(rows * P * COLUMNS)).enumerate() {
             let sums = sums.as_mut_ptr();
             let job =
                 Job { blocks: weights, depth, is_first: first == 0, next: (i == 0).then_some(next), each };
@@ -518,6 +523,12 @@ unsafe fn product<D: Dot, const P: usize>(operands: &Operands<'_>, sums: &mut [f
                     }
                     [a, b, c, d, e, f] => {
                         tile::<D, 6, P>(&job, [a, b, c, d, e, f].map(at), sums);
+                    }
+                    [a, b, c, d, e, f, g] => {
+                        tile::<D, 7, P>(&job, [a, b, c, d, e, f, g].map(at), sums);
+                    }
+                    [a, b, c, d, e, f, g, h] => {
+                        tile::<D, 8, P>(&job, [a, b, c, d, e, f, g, h].map(at), sums);
                     }
                     _ => {}
                 }
