@@ -107,6 +107,8 @@ pub(crate) struct RowKernels {
     pub(crate) activate: fn(&Gate, &[f32], &[f32], &mut [f32]),
     /// Values, a weight, sums: adds each value times the weight, both operations rounded to float32.
     pub(crate) accumulate: fn(&[f32], f32, &mut [f32]),
+    /// Rows of BF16, each with a weight, and sums: [`Self::accumulate`] of one row after the other.
+    pub(crate) accumulate_bf16: fn(&[(&[u8], f32)], &mut [f32]),
 }
 
 impl RowKernels {
@@ -122,6 +124,13 @@ impl RowKernels {
         accumulate: |values, weight, sums| {
             for (sum, value) in sums.iter_mut().zip(values) {
                 *sum += *value * weight;
+            }
+        },
+        accumulate_bf16: |rows, sums| {
+            for (row, weight) in rows {
+                for (sum, bytes) in sums.iter_mut().zip(row.as_chunks().0) {
+                    *sum += bf16::to_f32(u16::from_ne_bytes(*bytes)) * weight;
+                }
             }
         },
     };

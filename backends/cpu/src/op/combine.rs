@@ -1,12 +1,13 @@
 //! Combine: weighted sums of rows, in order of slot.
 
-use mxhal_core::Result;
 use mxhal_core::op::Combine;
+use mxhal_core::{Format, Result};
 
 use super::{Execute, Tensors};
 use crate::device::Shared;
+use crate::kernel::RowKernels;
 use crate::pool::Scratch;
-use crate::view::{Input, Output};
+use crate::view::{Input, Output, Row};
 use crate::weights::CpuWeights;
 use crate::workspace::Workspace;
 
@@ -50,6 +51,41 @@ pub(super) struct Sum<'a, P, W> {
     pub(super) addend: Option<Input<'a>>,
 }
 
+/// Rows of BF16 that are added at once, so that sums stay in registers.
+const AT_ONCE: usize = 8;
+
+/// The rows that are summed for a token, in their order.
+struct Terms<'a, 's> {
+    kernels: &'a RowKernels,
+    sums: &'s mut [f32],
+    /// Room for a decoded row.
+    values: &'s mut [f32],
+    /// Rows of BF16 that are not added yet.
+    waiting: [(&'a [u8], f32); AT_ONCE],
+    count: usize,
+}
+
+impl<'a> Terms<'a, '_> {
+    fn add(&mut self, row: Row<'a>, weight: f32) {
+        if row.format() == Format::Bf16 {
+            if self.count == AT_ONCE {
+                self.flush();
+            }
+            self.waiting[self.count] = (row.data(), weight);
+            self.count += 1;
+        } else {
+            self.flush();
+            row.decode(self.kernels, self.values);
+            (self.kernels.accumulate)(self.values, weight, self.sums);
+        }
+    }
+
+    fn flush(&mut self) {
+        (self.kernels.accumulate_bf16)(&self.waiting[..self.count], self.sums);
+        self.count = 0;
+    }
+}
+
 /// Float32 values of scratch that each thread needs for so many columns.
 pub(super) fn scratch_values(columns: usize) -> usize {
     columns.saturating_mul(2)
@@ -70,16 +106,16 @@ pub(super) fn combine<P, W>(
     shared.pool.rows(tokens, 2 * sum.top_k * columns, [y], scratch, |scratch, token, [mut y]| {
         let (sums, values) = scratch[..2 * columns].split_at_mut(columns);
         sums.fill(0.0);
+        let mut terms = Terms { kernels, sums, values, waiting: [(&[], 0.0); AT_ONCE], count: 0 };
         for slot in 0..sum.top_k {
             let row = (sum.position)(token, slot);
             let Some(row) = usize::try_from(row).ok().filter(|row| *row < sum.rows.rows()) else { continue };
-            sum.rows.row(row).decode(kernels, values);
-            (kernels.accumulate)(values, (sum.weight)(token, slot).unwrap_or(1.0), sums);
+            terms.add(sum.rows.row(row), (sum.weight)(token, slot).unwrap_or(1.0));
         }
         if let Some(addend) = &sum.addend {
-            addend.row(token).decode(kernels, values);
-            (kernels.accumulate)(values, 1.0, sums);
+            terms.add(addend.row(token), 1.0);
         }
+        terms.flush();
         y.round(kernels, sums);
     });
 }

@@ -38,6 +38,7 @@ pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
                 quantize: rows512::quantize,
                 activate: rows512::activate,
                 accumulate: rows512::accumulate,
+                accumulate_bf16: rows512::accumulate_bf16,
             },
             products: values::products,
             peak: peak::AVX512,

@@ -408,3 +408,41 @@ unsafe fn accumulate_unchecked(values: &[f32], weight: f32, sums: &mut [f32]) {
         *sum += *value * weight;
     }
 }
+
+/// See [`RowKernels::accumulate_bf16`](crate::kernel::RowKernels::accumulate_bf16).
+pub(super) fn accumulate_bf16(rows: &[(&[u8], f32)], sums: &mut [f32]) {
+    assert!(rows.iter().all(|(row, _)| row.len() == 2 * sums.len()), "rows are as long as their sum");
+    // SAFETY: the lengths were checked, and the table that holds this function is made only where the instructions are.
+    unsafe { accumulate_rows(rows, sums) }
+}
+
+/// # Safety
+///
+/// Rows have two bytes for each sum, and this machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn accumulate_rows(rows: &[(&[u8], f32)], sums: &mut [f32]) {
+    let (whole, rest) = sums.as_chunks_mut::<32>();
+    for (i, sums) in whole.iter_mut().enumerate() {
+        // SAFETY: as the caller says.
+        unsafe {
+            let (first, second) = (sums.as_mut_ptr(), sums.as_mut_ptr().add(16));
+            let mut totals = [_mm512_loadu_ps(first), _mm512_loadu_ps(second)];
+            for (row, weight) in rows {
+                let weight = _mm512_set1_ps(*weight);
+                for (half, total) in totals.iter_mut().enumerate() {
+                    let halves = _mm256_loadu_si256(row.as_ptr().add(64 * i + 32 * half).cast());
+                    let values = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)));
+                    *total = _mm512_add_ps(*total, _mm512_mul_ps(values, weight));
+                }
+            }
+            _mm512_storeu_ps(first, totals[0]);
+            _mm512_storeu_ps(second, totals[1]);
+        }
+    }
+    let done = 64 * whole.len();
+    for (row, weight) in rows {
+        for (sum, bytes) in rest.iter_mut().zip(row[done..].as_chunks().0) {
+            *sum += mxhal_core::format::bf16::to_f32(u16::from_ne_bytes(*bytes)) * weight;
+        }
+    }
+}

@@ -368,6 +368,10 @@ fn gates_are_within_a_unit_in_the_last_place_and_sums_have_the_same_bits() {
                 let mut sums = [ups.clone(), ups.clone()];
                 (kernels.rows.accumulate)(&gates, 0.3, &mut sums[0]);
                 (RowKernels::PORTABLE.accumulate)(&gates, 0.3, &mut sums[1]);
+                let rows: Vec<Vec<u8>> = (0..random.below(9)).map(|_| random.bytes(2 * count)).collect();
+                let rows: Vec<(&[u8], f32)> = rows.iter().map(|row| (&row[..], random.value())).collect();
+                (kernels.rows.accumulate_bf16)(&rows, &mut sums[0]);
+                (RowKernels::PORTABLE.accumulate_bf16)(&rows, &mut sums[1]);
                 for (a, b) in sums[0].iter().zip(&sums[1]) {
                     assert!(a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan());
                 }
