@@ -5,6 +5,8 @@
     benches/peers/build.sh /tmp/mxhal-peers
     benches/compare.py --peers /tmp/mxhal-peers [--threads 1,2] [--rounds 5] [--mxhal target/release/mxhal]
 
+On a machine that others use too, `--threads 1 --clock thread` takes the time that each contender's thread had a processor.
+
 In every round each contender has its turn at each piece of work; what is written is the median over rounds, and a ratio is
 the median over rounds of the ratio within the round. Needs Python 3.9 and nothing else; see benches/README.md.
 """
@@ -44,10 +46,13 @@ def arguments():
     parser.add_argument("--threads", default=",".join(map(str, sorted({1, os.cpu_count() or 1}))))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="for each number of rows, each time")
+    parser.add_argument("--clock", choices=["wall", "thread"], default="wall")
     found = parser.parse_args()
     for needed in [found.mxhal, found.peers / "ggml", found.peers / "venv" / "bin" / "python"]:
         if not needed.exists():
             parser.error(f"{needed} is not there: cargo build --release and benches/peers/build.sh make it")
+    if found.clock == "thread" and found.threads != "1":
+        parser.error("--clock thread goes with --threads 1")
     if found.rounds < 1:
         parser.error("--rounds is at least 1")
     return found
@@ -67,7 +72,8 @@ def peer(options, name, work, threads):
     if name == "ONNX Runtime":
         script = PROJECT / "benches" / "peers" / "onnxruntime_moe.py"
         program = [options.peers / "venv" / "bin" / "python", script]
-    return {line["rows"]: line["seconds"] for line in lines([*program, work, threads, options.seconds, *ROWS[work]])}
+    command = [*program, work, threads, options.seconds, options.clock, *ROWS[work]]
+    return {line["rows"]: line["seconds"] for line in lines(command)}
 
 
 def ours(options, work, threads):
@@ -77,6 +83,7 @@ def ours(options, work, threads):
         rows = ",".join(map(str, ROWS[work]))
         command = [options.mxhal, "bench", "--backend", "cpu", "--threads", threads, "--schemes", ",".join(SCHEMES)]
         command += ["--rows", rows, "--filter", f"^{WORK[work]}/", "--rounds", 3, "--json", report]
+        command += ["--clock", options.clock]
         lines(command)
         report = json.loads(report.read_text())
     run = report["runs"][0]
@@ -138,10 +145,14 @@ def page(options, results):
         f"Measured on {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}: {device['name']}, `{device['architecture']}`, "
         f"{device['driver']}; {options.rounds} rounds. Peers: {versions(options)}.",
     ]
-    if busiest > 0.15:
+    if options.clock == "thread":
         out.append(
-            f"**Other programs kept up to {busiest:.1f} processors busy meanwhile.** Ratios within a round are of use all the "
-            "same; times, fractions of the limit, and how two threads compare with one are not."
+            f"Other programs kept up to {busiest:.1f} processors busy meanwhile, so times are those that the one thread of each "
+            "contender had a processor. Caches and memory it shared with the others."
+        )
+    elif busiest > 0.15:
+        out.append(
+            f"**Other programs kept up to {busiest:.1f} processors busy meanwhile:** measure again when the machine is quiet."
         )
     out.append("![GFLOP/s of mxhal and its peers](performance.svg)")
     for (work, threads), result in results.items():
