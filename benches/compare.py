@@ -16,7 +16,6 @@ import datetime
 import json
 import os
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
@@ -142,8 +141,8 @@ def page(options, results):
     device = run["device"]
     busiest = max(max(result["busy"]) for result in results.values())
     out = [
-        f"Measured on {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}: {device['name']}, `{device['architecture']}`, "
-        f"{device['driver']}; {options.rounds} rounds. Peers: {versions(options)}.",
+        f"Measured on {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}: {device['name']}{family()}, "
+        f"`{device['architecture']}`; {options.rounds} rounds. Peers: {versions(options)}.",
     ]
     if options.clock == "thread":
         out.append(
@@ -163,6 +162,15 @@ def page(options, results):
         named = "1 thread" if threads == 1 else f"{threads} threads"
         out += [f"### {TITLE[work]}; {named}", f"Ceilings in the last round: {ceilings}.", table(work, result)]
     return "\n\n".join(out)
+
+
+def family():
+    """What Linux knows of a processor whose name says little."""
+    try:
+        found = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("cpu family")]
+    except OSError:
+        found = []
+    return f" (family {found[0]})" if found else ""
 
 
 def versions(options):
@@ -204,18 +212,25 @@ def picture(results):
     )
 
 
-def main():
-    options = arguments()
+def sections():
+    """What the page has before the measured part, and after it."""
     text = PAGE.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         sys.exit(f"{PAGE} has no place for what is measured: {BEGIN} and {END}, once each")
+    return text.split(BEGIN)[0], text.split(END)[1]
+
+
+def main():
+    options = arguments()
+    sections()
     results = {}
     for threads in map(int, options.threads.split(",")):
         for work in ROWS:
             results[work, threads] = measure(options, work, threads)
-    measured = f"{BEGIN}\n\n{page(options, results)}\n\n{END}"
+    # Read only now: somebody may have written on it meanwhile.
+    before, after = sections()
     PICTURE.write_text(picture(results))
-    PAGE.write_text(re.sub(re.escape(BEGIN) + ".*" + re.escape(END), lambda _: measured, text, flags=re.S))
+    PAGE.write_text(f"{before}{BEGIN}\n\n{page(options, results)}\n\n{END}{after}")
     print(f"{PAGE} and {PICTURE} are written")
 
 

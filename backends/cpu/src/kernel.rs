@@ -108,8 +108,11 @@ pub(crate) struct RowKernels {
     /// Values, a weight, sums: adds each value times the weight, both operations rounded to float32.
     pub(crate) accumulate: fn(&[f32], f32, &mut [f32]),
     /// Rows of BF16, each with a weight, and sums: [`Self::accumulate`] of one row after the other.
-    pub(crate) accumulate_bf16: fn(&[(&[u8], f32)], &mut [f32]),
+    pub(crate) accumulate_bf16: fn(&[WeightedRow<'_>], &mut [f32]),
 }
+
+/// A row of BF16, two bytes each in this machine's order, and what it is multiplied by.
+pub(crate) type WeightedRow<'a> = (&'a [u8], f32);
 
 impl RowKernels {
     pub(crate) const PORTABLE: Self = Self {

@@ -5,7 +5,7 @@ use mxhal_core::{Format, Result};
 
 use super::{Execute, Tensors};
 use crate::device::Shared;
-use crate::kernel::RowKernels;
+use crate::kernel::{RowKernels, WeightedRow};
 use crate::pool::Scratch;
 use crate::view::{Input, Output, Row};
 use crate::weights::CpuWeights;
@@ -61,7 +61,7 @@ struct Terms<'a, 's> {
     /// Room for a decoded row.
     values: &'s mut [f32],
     /// Rows of BF16 that are not added yet.
-    waiting: [(&'a [u8], f32); AT_ONCE],
+    waiting: [WeightedRow<'a>; AT_ONCE],
     count: usize,
 }
 

@@ -7,7 +7,7 @@ use mxhal_core::format::{dequantize_row, e2m1, e4m3, e8m0, quantize_row};
 use mxhal_core::{Format, Quantization, ScaleRule};
 
 use super::pack512::widened;
-use crate::kernel::Gate;
+use crate::kernel::{Gate, WeightedRow};
 
 /// See [`RowKernels::decode`](crate::kernel::RowKernels::decode).
 pub(super) fn decode(format: Format, data: &[u8], scales: &[u8], factor: f32, out: &mut [f32]) {
@@ -410,7 +410,7 @@ unsafe fn accumulate_unchecked(values: &[f32], weight: f32, sums: &mut [f32]) {
 }
 
 /// See [`RowKernels::accumulate_bf16`](crate::kernel::RowKernels::accumulate_bf16).
-pub(super) fn accumulate_bf16(rows: &[(&[u8], f32)], sums: &mut [f32]) {
+pub(super) fn accumulate_bf16(rows: &[WeightedRow<'_>], sums: &mut [f32]) {
     assert!(rows.iter().all(|(row, _)| row.len() == 2 * sums.len()), "rows are as long as their sum");
     // SAFETY: the lengths were checked, and the table that holds this function is made only where the instructions are.
     unsafe { accumulate_rows(rows, sums) }
@@ -420,7 +420,7 @@ pub(super) fn accumulate_bf16(rows: &[(&[u8], f32)], sums: &mut [f32]) {
 ///
 /// Rows have two bytes for each sum, and this machine has the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn accumulate_rows(rows: &[(&[u8], f32)], sums: &mut [f32]) {
+unsafe fn accumulate_rows(rows: &[WeightedRow<'_>], sums: &mut [f32]) {
     let (whole, rest) = sums.as_chunks_mut::<32>();
     for (i, sums) in whole.iter_mut().enumerate() {
         // SAFETY: as the caller says.

@@ -4,7 +4,7 @@ use mxhal_core::format::{bf16, e2m1, e4m3, e8m0};
 use mxhal_core::{Format, Quantization, ScaleRule};
 
 use crate::isa::Isa;
-use crate::kernel::{Gate, Kernels, Operands, PanelKernels, RowKernels};
+use crate::kernel::{Gate, Kernels, Operands, PanelKernels, RowKernels, WeightedRow};
 use crate::packed::{self, FLOAT_ORDER, INTEGER_ORDER, Numbers};
 use crate::panel::{self, BLOCK, COLUMNS, Column, Kind};
 
@@ -369,7 +369,7 @@ fn gates_are_within_a_unit_in_the_last_place_and_sums_have_the_same_bits() {
                 (kernels.rows.accumulate)(&gates, 0.3, &mut sums[0]);
                 (RowKernels::PORTABLE.accumulate)(&gates, 0.3, &mut sums[1]);
                 let rows: Vec<Vec<u8>> = (0..random.below(9)).map(|_| random.bytes(2 * count)).collect();
-                let rows: Vec<(&[u8], f32)> = rows.iter().map(|row| (&row[..], random.value())).collect();
+                let rows: Vec<WeightedRow<'_>> = rows.iter().map(|row| (&row[..], random.value())).collect();
                 (kernels.rows.accumulate_bf16)(&rows, &mut sums[0]);
                 (RowKernels::PORTABLE.accumulate_bf16)(&rows, &mut sums[1]);
                 for (a, b) in sums[0].iter().zip(&sums[1]) {
