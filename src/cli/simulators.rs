@@ -20,7 +20,7 @@ const SIMULATORS: &[Simulator] = &[Simulator {
     products: cann::PRODUCTS,
     package: "mxhal-simulated-cann",
     library: cann::LIBRARY,
-    driver_options: &["cann_path"],
+    driver_options: &["cann_path", "kernels"],
     install: |folder, library, product| {
         let mut environment = cann::link(folder, library, cann::Libraries::Split)?;
         environment.insert(cann::PRODUCT_VARIABLE.to_owned(), product.to_owned());
@@ -42,7 +42,7 @@ struct Simulator {
     package: &'static str,
     /// The file that is built.
     library: &'static str,
-    /// Options of backends that lead to a driver, which would be the real one.
+    /// Options of backends that lead to a driver, or to code for its devices, which would be the real ones.
     driver_options: &'static [&'static str],
     /// Lays the library out in an empty folder, as a product; gives the variables with which a process finds it.
     install: fn(&Path, &Path, &str) -> anyhow::Result<Variables>,

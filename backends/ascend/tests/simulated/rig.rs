@@ -57,31 +57,7 @@ impl Rig {
         tensors: &mut [Option<HostBuffer>],
         weights: &[&dyn Weights],
     ) -> Result<()> {
-        let plan = self.device.prepare(&op)?;
-        let mut held = Vec::new();
-        let mut views: Vec<Option<Tensor>> = Vec::new();
-        for (argument, tensor) in op.arguments().iter().zip(&*tensors) {
-            let Some(tensor) = tensor else {
-                views.push(None);
-                continue;
-            };
-            assert_eq!(tensor.layout, argument.layout(rows)?, "{}", argument.name);
-            let (buffer, view) = Buffer::tensor(&self.device, tensor.layout)?;
-            buffer::write(&*self.stream, view.data(), &tensor.data)?;
-            buffer::write(&*self.stream, view.scales(), &tensor.scales)?;
-            held.push(buffer);
-            views.push(Some(view));
-        }
-        let workspace = Buffer::new(&self.device, plan.info().workspace_bytes)?;
-        plan.run(&*self.stream, &views, weights, workspace.span())?;
-        self.stream.synchronize(None)?;
-        for ((argument, tensor), view) in op.arguments().iter().zip(tensors).zip(views) {
-            if let (Role::Output, Some(tensor), Some(view)) = (argument.role, tensor, view) {
-                buffer::read(&*self.stream, view.data(), &mut tensor.data)?;
-                buffer::read(&*self.stream, view.scales(), &mut tensor.scales)?;
-            }
-        }
-        Ok(())
+        run_on(&self.device, &*self.stream, op, rows, tensors, weights)
     }
 
     pub(crate) fn weights(&self, desc: WeightsDesc, values: &HostBuffer) -> Arc<dyn Weights> {
@@ -100,6 +76,42 @@ impl Rig {
             .collect();
         self.device.prepare_weights(&desc, &parts).unwrap()
     }
+}
+
+/// Runs an operator on a device with tensors in its order; outputs hold what was given, as they are afterwards.
+pub(crate) fn run_on(
+    device: &Arc<dyn Device>,
+    stream: &dyn Stream,
+    op: Op,
+    rows: usize,
+    tensors: &mut [Option<HostBuffer>],
+    weights: &[&dyn Weights],
+) -> Result<()> {
+    let plan = device.prepare(&op)?;
+    let mut held = Vec::new();
+    let mut views: Vec<Option<Tensor>> = Vec::new();
+    for (argument, tensor) in op.arguments().iter().zip(&*tensors) {
+        let Some(tensor) = tensor else {
+            views.push(None);
+            continue;
+        };
+        assert_eq!(tensor.layout, argument.layout(rows)?, "{}", argument.name);
+        let (buffer, view) = Buffer::tensor(device, tensor.layout)?;
+        buffer::write(stream, view.data(), &tensor.data)?;
+        buffer::write(stream, view.scales(), &tensor.scales)?;
+        held.push(buffer);
+        views.push(Some(view));
+    }
+    let workspace = Buffer::new(device, plan.info().workspace_bytes)?;
+    plan.run(stream, &views, weights, workspace.span())?;
+    stream.synchronize(None)?;
+    for ((argument, tensor), view) in op.arguments().iter().zip(tensors).zip(views) {
+        if let (Role::Output, Some(tensor), Some(view)) = (argument.role, tensor, view) {
+            buffer::read(stream, view.data(), &mut tensor.data)?;
+            buffer::read(stream, view.scales(), &mut tensor.scales)?;
+        }
+    }
+    Ok(())
 }
 
 /// A backend whose CANN is simulated.
