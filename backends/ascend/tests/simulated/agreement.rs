@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mxhal_ascend::Ascend;
+use mxhal_conformance::check;
 use mxhal_conformance::outcome::Outcome;
 use mxhal_conformance::subject::Subject;
 use mxhal_conformance::suite::SuiteKind;
@@ -19,12 +20,17 @@ use tempfile::TempDir;
 
 use crate::rig::{LIBRARY, run_on};
 
-/// Both, this backend on a simulated CANN.
-fn both() -> (Subject, Subject, TempDir) {
+/// An installation of a simulated CANN, and the options that lead to it.
+fn simulated() -> (HostOptions, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     mxhal_simulated_cann_install::install(folder.path(), &LIBRARY, Variant::All, Libraries::Split).unwrap();
     let cann = ("cann_path".to_owned(), folder.path().display().to_string());
-    let options = HostOptions { options: vec![cann], log: None };
+    (HostOptions { options: vec![cann], log: None }, folder)
+}
+
+/// Both, this backend on a simulated CANN.
+fn both() -> (Subject, Subject, TempDir) {
+    let (options, folder) = simulated();
     let ascend = mxhal_ffi::embedded::<Ascend>(&options).unwrap();
     let cpu = mxhal_ffi::embedded::<Cpu>(&HostOptions::default()).unwrap();
     (Subject::new(cpu, 0).unwrap(), Subject::new(ascend, 0).unwrap(), folder)
@@ -49,6 +55,16 @@ fn what_has_one_right_answer_is_the_same_bits_on_both() {
     }
     // Of each suite, and not a few.
     assert!(agreed.len() == 2 && agreed.values().sum::<i32>() > 150, "{agreed:?}");
+}
+
+#[test]
+fn what_may_err_stays_within_its_bounds_and_what_is_declared_of_bits_holds() {
+    let (options, _folder) = simulated();
+    let ascend = || mxhal_ffi::embedded::<Ascend>(&options);
+    for suite in [check::bounded, check::determinism] {
+        let summary = suite(&ascend).unwrap();
+        assert!(summary.passed > 20, "{summary:?}");
+    }
 }
 
 /// A stack of experts' matrices as a golden checkpoint has them.

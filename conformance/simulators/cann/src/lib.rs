@@ -8,6 +8,9 @@
 //! and `aclFinalize`, which then give 500000. It shares no code with any backend, nor with the bindings that it is
 //! called through: signatures and numbers are read anew from what is documented.
 //!
+//! It holds the kernels of `kernels-ascend`, compiled for the host, for whoever lays it out as an installation; it does not
+//! call them but as a user's, by `aclrtBinaryLoadFromFile` and `aclrtLaunchKernelWithHostArgs`.
+//!
 //! # Environment
 //!
 //! Read at `aclInit`:
