@@ -206,13 +206,17 @@ impl Matrix {
         }
     }
 
-    fn scales_in(&self, canonical: &[u8]) -> Vec<u8> {
+    fn scales_in<'a>(&self, canonical: &'a [u8]) -> Cow<'a, [u8]> {
         let (own, padded) = (self.format.row_scales(self.k), self.row_scales());
-        if own == 0 {
-            return Vec::new();
+        if own == padded {
+            return Cow::Borrowed(canonical);
         }
-        let padding = std::iter::repeat_n(0, padded - own);
-        canonical.chunks(own).flat_map(|row| row.iter().copied().chain(padding.clone())).collect()
+        let mut stored = Vec::with_capacity(canonical.len() / own * padded);
+        for row in canonical.chunks(own) {
+            stored.extend_from_slice(row);
+            stored.resize(stored.len().next_multiple_of(padded), 0);
+        }
+        Cow::Owned(stored)
     }
 
     /// The inverse, of any number of matrices.
@@ -306,10 +310,12 @@ mod tests {
 
     #[test]
     fn rows_of_scales_are_padded_with_what_is_no_nan() {
-        let scales = matrix(Format::Mxfp4, Format::Bf16, 2, 96).scales_in(&[1, 2, 3, 4, 5, 6]);
-        assert_eq!(scales, [1, 2, 3, 0, 4, 5, 6, 0]);
+        let scales = matrix(Format::Mxfp4, Format::Bf16, 2, 96);
+        assert_eq!(*scales.scales_in(&[1, 2, 3, 4, 5, 6]), [1, 2, 3, 0, 4, 5, 6, 0]);
+        let whole = matrix(Format::Mxfp4, Format::Bf16, 1, 128);
+        assert_eq!(*whole.scales_in(&[1, 2, 3, 4]), [1, 2, 3, 4]);
         let tiles = matrix(Format::Fp8Tile128, Format::Mxfp8, 129, 160);
-        assert_eq!(tiles.scales_in(&[1, 2, 3, 4]), [1, 2, 0, 0, 3, 4, 0, 0]);
+        assert_eq!(*tiles.scales_in(&[1, 2, 3, 4]), [1, 2, 0, 0, 3, 4, 0, 0]);
     }
 
     #[test]
