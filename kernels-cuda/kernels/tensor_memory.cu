@@ -336,9 +336,13 @@ __device__ __forceinline__ void tensor_product(const ProductParameters& p) {
   fence_tensor_after();
   uint32_t sums = shared.address;
 
-  TensorWork<kind> work = {p, tile, first_column, (tile.rows + 15) / 16 * 16, p.a_scales_stride % 4 == 0};
+  // Of a step that ends beyond K the last scales may be anything in memory, and a NaN times zero is one.
+  bool copies_scales = p.a_scales_stride % 4 == 0 && p.k % 64 == 0;
+  TensorWork<kind> work = {p, tile, first_column, (tile.rows + 15) / 16 * 16, copies_scales};
   if (warp == tensor_fillers / 32) {
     if (elect_one()) multiply_stages<kind, rows>(work, shared, sums);
+    // Barriers of the block want whole warps.
+    __syncwarp();
   } else {
     fill_stages<kind, rows>(work, shared);
     wait_at(&shared.done, 0);

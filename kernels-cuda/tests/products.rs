@@ -140,10 +140,18 @@ impl Case {
             .collect();
         let a_row_scales =
             if self.a.format == BF16 { 0 } else { self.k.div_ceil(reference::block(self.a.format)) };
+        // Rows of the activations' scales may lie apart, and what is between them may be a NaN.
+        let a_scales_stride = if self.k % 64 == 32 { a_row_scales.next_multiple_of(4) } else { a_row_scales };
+        let a_scales: Vec<u8> = self
+            .a
+            .scales
+            .chunks(a_row_scales.max(1))
+            .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(255, a_scales_stride - row.len())))
+            .collect();
         let bytes = if self.output == F32 { 4 } else { 2 };
         let parameters = ProductParameters {
             a: device.copy(&self.a.data),
-            a_scales: device.copy(&self.a.scales),
+            a_scales: device.copy(&a_scales),
             a_factors: if self.a.factors.is_empty() { 0 } else { device.copy(&self.a.factors) },
             w: device.copy(&w),
             w_scales: device.copy(&w_scales),
@@ -152,7 +160,7 @@ impl Case {
             counts: self.counts.as_ref().map_or(0, |counts| device.copy(counts)),
             y: device.alloc(self.m * self.n * bytes),
             a_stride: row_bytes(self.a.format, self.k) as u64,
-            a_scales_stride: a_row_scales as u64,
+            a_scales_stride: a_scales_stride as u64,
             w_stride: row_bytes(self.w.format, self.k) as u64,
             w_scales_stride: padded as u64,
             m: self.m as u32,
