@@ -75,10 +75,11 @@ for target in 90a 100f 120f; do
   cuobjdump -sass "$work/$target.cubin" >"$work/$target.sass"
   cuobjdump -res-usage "$work/$target.cubin" >"$work/$target.usage" 2>&1
   # Local memory is where what has no register goes.
-  for kernel in $(grep -oE 'Function : (product|decode|moe)_.*' "$work/$target.sass" | awk '{print $NF}'); do
+  grep -oE 'Function : (product|decode|moe)_.*' "$work/$target.sass" | awk '{print $NF}' >"$work/$target.kernels"
+  while read -r kernel; do
     spills=$(instructions "$target" "$kernel" | grep -cE '\b(STL|LDL)\b' || true)
     [ "$spills" -eq 0 ] || complain "$kernel for sm_$target touches local memory $spills times"
-  done
+  done <"$work/$target.kernels"
 done
 
 echo 'instructions:'

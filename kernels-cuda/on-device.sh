@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Everything that only a GPU can tell, in ten minutes: builds the backend, asks its instructions, runs the whole
+# conformance suite on it, a part of it under compute-sanitizer, and measures it beside what the device can do.
+#
+#   on-device.sh [FOLDER]
+#
+# FOLDER is where results go (default: results-DATE); summary.txt there says what was done, what was not and why. Needs
+# Rust and a C compiler; nvcc 13 (MXHAL_NVCC, CUDA_HOME, PATH, or that of toolchain.sh), and a GPU of compute capability
+# 9.0, 10.x or 12.x with its driver. What is missing is named, and the rest is done. Ends with status 0 if everything was
+# done and was right, 1 if anything was wrong, 3 if something could not be done.
+set -uo pipefail
+
+if [ $# -gt 1 ] || [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
+  sed -n '2,11s/^# \{0,1\}//p' "$0"
+  exit 2
+fi
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(dirname "$here")
+results=${1:-results-$(date +%Y-%m-%d)}
+mkdir -p "$results" || exit 2
+results=$(cd "$results" && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+summary=$results/summary.txt
+: >"$summary"
+wrong=0
+missing=0
+
+say() { printf '%4d s  %s\n' "$SECONDS" "$*" | tee -a "$summary"; }
+
+lacks() {
+  say "MISSING: $*"
+  missing=1
+}
+
+# A step NAME LIMIT COMMAND...: its output goes to NAME.log; it is wrong if it fails or takes longer than LIMIT seconds.
+# After ten minutes nothing is begun any more.
+a_step() {
+  local name=$1 limit=$2 left=$((590 - SECONDS)) status
+  shift 2
+  if [ "$left" -lt 5 ]; then
+    lacks "$name: ten minutes are over"
+    return 1
+  fi
+  if [ "$left" -lt "$limit" ]; then limit=$left; fi
+  timeout --kill-after=10 "$limit" "$@" >"$results/$name.log" 2>&1
+  status=$?
+  case $status in
+    0) say "ok: $name" ;;
+    124 | 137) say "WRONG: $name did not end within $limit s; see $name.log"; wrong=1 ;;
+    *) say "WRONG: $name ended with status $status; see $name.log"; wrong=1 ;;
+  esac
+  return "$status"
+}
+
+finish() {
+  if [ "$wrong" -ne 0 ]; then
+    say 'something was wrong'
+    exit 1
+  elif [ "$missing" -ne 0 ]; then
+    say 'what was done was right, but not everything could be done'
+    exit 3
+  fi
+  say 'everything was done and right'
+  exit 0
+}
+
+# Which nvcc: as the build script looks for it.
+nvcc=${MXHAL_NVCC:-}
+if [ -z "$nvcc" ] && [ -n "${CUDA_HOME:-}" ] && [ -x "$CUDA_HOME/bin/nvcc" ]; then nvcc=$CUDA_HOME/bin/nvcc; fi
+if [ -z "$nvcc" ]; then nvcc=$(command -v nvcc || true); fi
+if [ -z "$nvcc" ] && [ -x "$target/cuda-toolchain/nvidia/cu13/bin/nvcc" ]; then
+  nvcc=$target/cuda-toolchain/nvidia/cu13/bin/nvcc
+fi
+if [ -z "$nvcc" ]; then
+  lacks 'nvcc: set MXHAL_NVCC or CUDA_HOME, or run kernels-cuda/toolchain.sh; without it there is no device code'
+  finish
+fi
+export MXHAL_NVCC=$nvcc
+"$nvcc" --version >"$results/nvcc.txt" 2>&1
+
+gpu=
+if command -v nvidia-smi >/dev/null; then
+  gpu=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>"$results/nvidia-smi.log" | head -n 1)
+fi
+if [ -n "$gpu" ]; then
+  nvidia-smi -q >"$results/gpu.txt"
+  say "device: $(nvidia-smi --query-gpu=name,driver_version,compute_cap,clocks.max.sm,clocks.max.mem --format=csv,noheader | head -n 1)"
+else
+  lacks 'a GPU: nvidia-smi is absent or lists none; only what can be built is built'
+fi
+arch=${gpu/./}
+case $arch in
+  90) arch=90a ;;
+  100 | 103) arch=100f ;;
+  120 | 121) arch=120f ;;
+  '') arch=90a ;;
+  *) say "WRONG: compute capability $gpu has no kernels here: 9.0, 10.0, 10.3, 12.0 and 12.1 have"; wrong=1; finish ;;
+esac
+
+a_step build 270 cargo build --release --manifest-path "$root/Cargo.toml" -p mxhal -p mxhal-cuda-plugin || finish
+mxhal=$target/release/mxhal
+plugin=$target/release/libmxhal_cuda.so
+
+# The programs of bench/. Fragment maps are asked of Hopper alone, whose matrix instructions they use.
+a_program() {
+  local name=$1 compile=("$nvcc" -std=c++17 -O3 -gencode "arch=compute_$arch,code=sm_$arch")
+  shift
+  # The packages of toolchain.sh have their libraries where nvcc does not look.
+  if ! "${compile[@]}" -I "$here/kernels" -I "$here/ptx" -L "$(dirname "$nvcc")/../lib" "$here/bench/$name.cu" "$@" -o "$results/$name" 2>"$results/$name.compile.log"; then
+    lacks "$name: it does not compile here; see $name.compile.log"
+    return 1
+  fi
+  [ -n "$gpu" ] && a_step "$name" 30 "$results/$name"
+}
+if [ "$arch" = 90a ]; then
+  a_program fragments || true
+else
+  lacks 'the fragment maps: bench/fragments.cu asks instructions of Hopper'
+fi
+a_program ceilings -lcublas || true
+[ -n "$gpu" ] || finish
+
+a_step devices 30 "$mxhal" doctor --plugin "$plugin" || true
+a_step conform 150 "$mxhal" conform --plugin "$plugin" --json "$results/conform.json" --html "$results/conform.html" \
+  --replay-dir "$results/replays" || true
+
+# A sanitizer makes everything many times slower: the cases that look for stray accesses, of each operator.
+sanitizer=$(command -v compute-sanitizer || true)
+if [ -z "$sanitizer" ] && [ -x "$(dirname "$nvcc")/compute-sanitizer" ]; then sanitizer=$(dirname "$nvcc")/compute-sanitizer; fi
+if [ -n "$sanitizer" ]; then
+  for tool in memcheck racecheck; do
+    a_step "$tool" 60 "$sanitizer" --target-processes all --error-exitcode 86 --tool "$tool" \
+      "$mxhal" conform --plugin "$plugin" --filter '^memory/' --time-factor 20 || true
+  done
+else
+  lacks 'compute-sanitizer: memcheck and racecheck were not run'
+fi
+
+nvidia-smi --query-gpu=clocks.sm,clocks.mem,temperature.gpu,power.draw --format=csv -lms 500 >"$results/clocks.csv" 2>/dev/null &
+watcher=$!
+a_step bench 90 "$mxhal" bench --plugin "$plugin" --rows 1,2,4,8,64,512,4096 --schemes bf16,mxfp8,mxfp4 \
+  --json "$results/bench.json" --svg "$results/roofline.svg" || true
+kill "$watcher" 2>/dev/null
+finish
