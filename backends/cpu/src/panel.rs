@@ -21,6 +21,8 @@
 //!
 //! Making it is a transposition of 32-bit words, and so is undoing it.
 
+use std::ops::RangeInclusive;
+
 use mxhal_core::Format;
 use mxhal_core::format::{e2m1, e4m3, e8m0};
 
@@ -128,10 +130,10 @@ pub(crate) const fn count(columns: usize) -> usize {
 /// and an activation no smaller or greater than that, no sum of a block leaves the normal numbers of float32.
 ///
 /// Blocks beyond it, which no checkpoint of a model has, are multiplied value by value.
-pub(crate) const ORDINARY: std::ops::RangeInclusive<u8> = 77..=177;
+pub(crate) const ORDINARY: RangeInclusive<u8> = 77..=177;
 
 /// The scale bytes of NVFP4 that kernels apply: numbers, and none below zero.
-pub(crate) const ORDINARY_E4M3: std::ops::RangeInclusive<u8> = 0..=0x7e;
+pub(crate) const ORDINARY_E4M3: RangeInclusive<u8> = 0..=0x7e;
 
 /// Whether kernels may apply a factor of NVFP4 to a sum, rather than to each value: it leaves no value that is not zero
 /// beyond the normal numbers of float32, where values would be rounded to fewer bits.
@@ -145,22 +147,24 @@ pub(crate) fn is_ordinary_factor(factor: f32) -> bool {
 pub(crate) fn is_ordinary(kind: Kind, panel: &[u8], blocks: usize) -> bool {
     (0..blocks).all(|block| {
         let (scales, codes) = kind.block(panel, block);
-        match kind {
-            Kind::Nvfp4 => scales.iter().all(|scale| ORDINARY_E4M3.contains(scale)),
-            Kind::Mxfp4 | Kind::Fp8Tile128 => {
-                let magnitudes = if kind == Kind::Mxfp4 { 0x7777_7777 } else { 0x7f7f_7f7f };
-                let are_numbers =
-                    kind == Kind::Mxfp4 || codes.iter().fold(true, |all, code| all & (code & 0x7f != 0x7f));
-                are_numbers
-                    && scales.iter().enumerate().all(|(column, scale)| {
-                        let is_zero = || {
-                            let words = codes.as_chunks::<4>().0.iter().skip(column).step_by(COLUMNS);
-                            words.fold(0, |all, word| all | u32::from_ne_bytes(*word)) & magnitudes == 0
-                        };
-                        ORDINARY.contains(scale) || (scale < ORDINARY.start() && is_zero())
-                    })
+        // All at once, whichever comes first: the compiler makes a few instructions of it.
+        let all_in =
+            |range: &RangeInclusive<u8>| scales.iter().fold(true, |all, scale| all & range.contains(scale));
+        let (magnitudes, are_numbers) = match kind {
+            Kind::Nvfp4 => return all_in(&ORDINARY_E4M3),
+            Kind::Mxfp4 => (0x7777_7777, true),
+            Kind::Fp8Tile128 => {
+                (0x7f7f_7f7f, codes.iter().fold(true, |all, code| all & (code & 0x7f != 0x7f)))
             }
-        }
+        };
+        let is_zero = |column: usize| {
+            let words = codes.as_chunks::<4>().0.iter().skip(column).step_by(COLUMNS);
+            words.fold(0, |all, word| all | u32::from_ne_bytes(*word)) & magnitudes == 0
+        };
+        let is_usable = |(column, scale): (usize, &u8)| {
+            ORDINARY.contains(scale) || (scale < ORDINARY.start() && is_zero(column))
+        };
+        are_numbers && (all_in(&ORDINARY) || scales.iter().enumerate().all(is_usable))
     })
 }
 
