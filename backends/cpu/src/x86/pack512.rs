@@ -82,7 +82,10 @@ unsafe fn transpose<const P: usize>(kind: Kind, columns: &[Column<'_>], groups: 
             let mut words = [_mm512_setzero_si512(); COLUMNS];
             let mut scales = [[0i32; COLUMNS]; P];
             for c in 0..COLUMNS {
-                words[c] = _mm512_loadu_si512(columns[c].codes.as_ptr().add(64 * group).cast());
+                let codes = columns[c].codes.as_ptr().add(64 * group);
+                // Sixteen columns are more streams than the processor follows by itself.
+                _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(512).cast());
+                words[c] = _mm512_loadu_si512(codes.cast());
                 let from = columns[c].scales.as_ptr().add(4 * P * group).cast::<i32>();
                 for (four, scales) in scales.iter_mut().enumerate() {
                     scales[c] = from.add(four).read_unaligned();
