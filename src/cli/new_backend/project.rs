@@ -184,6 +184,8 @@ fn filled(template: &str, replacements: &[(&str, String)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn project(language: Language) -> Project {
@@ -217,6 +219,59 @@ mod tests {
         for language in [Language::C, Language::Cpp] {
             let files = project(language).files();
             assert!(files.contains(&(PathBuf::from("include/mxhal.h"), HEADER.to_owned())));
+        }
+    }
+
+    /// Functions of C by name: each from a line that begins with its type to the brace that ends it.
+    fn functions(source: &str) -> BTreeMap<&str, String> {
+        let mut found = BTreeMap::new();
+        let mut lines = source.lines();
+        while let Some(line) = lines.next() {
+            let begins = line.starts_with(|c: char| c.is_ascii_lowercase())
+                && !["struct", "enum", "typedef"].iter().any(|word| line.starts_with(word))
+                && !line.ends_with(';');
+            let Some(name) = line.split('(').next().filter(|_| begins && line.contains('(')) else {
+                continue;
+            };
+            let name = name.rsplit([' ', '*']).next().unwrap_or_default();
+            let mut text = line.to_owned();
+            if !(line.contains(") {") && line.ends_with('}')) {
+                for line in lines.by_ref() {
+                    text = format!("{text}\n{line}");
+                    if line == "}" {
+                        break;
+                    }
+                }
+            }
+            found.insert(name, text);
+        }
+        found
+    }
+
+    /// Each is a file to be read alone, so that what both need is in both; it does not drift apart.
+    #[test]
+    fn the_project_in_c_and_the_example_share_what_is_no_operator() {
+        // Those that know operators and weights, which the example has more of, and options.
+        const OWN: [&str; 12] = [
+            "judge",
+            "judge_dequantize",
+            "mxfp4_value",
+            "mxhal_plugin_open",
+            "no",
+            "plan_info",
+            "plan_run",
+            "run_dequantize",
+            "weights_destroy",
+            "weights_export",
+            "weights_info",
+            "weights_prepare",
+        ];
+        let example = functions(include_str!("../../../examples/c-plugin/mxhal_c.c"));
+        let template = functions(include_str!("templates/c/backend.c"));
+        let both: Vec<_> = template.iter().filter(|(name, _)| example.contains_key(*name)).collect();
+        assert!(both.len() >= 50, "{} functions are in both", both.len());
+        for (name, text) in both {
+            assert_eq!(*text == example[name], !OWN.contains(name), "{name}");
         }
     }
 }
