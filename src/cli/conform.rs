@@ -12,6 +12,7 @@ use mxhal::config::{BackendConfig, Config};
 use mxhal::runtime::{library_path, policy};
 use mxhal_conformance::profile::Profile;
 use mxhal_conformance::replay::{self, Recording, Shrinking};
+use mxhal_conformance::report::html::Picture;
 use mxhal_conformance::report::{Report, file, text};
 use mxhal_conformance::runner::{self, Event, RunOptions, Target};
 use mxhal_conformance::waiver::Waivers;
@@ -25,6 +26,7 @@ use super::print;
 use super::selection::Selection;
 use super::simulators::{self, Product};
 use super::terminal::Terminal;
+use crate::bench;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -94,6 +96,10 @@ pub(super) struct Conform {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
+    /// Show the roofline of what `mxhal bench --json` measured of the same backend on the HTML page
+    #[arg(long, value_name = "FILE", requires = "html")]
+    bench: Option<PathBuf>,
+
     /// Failures that are known, each with an owner, a reason and an end
     #[arg(long, value_name = "FILE")]
     waivers: Option<PathBuf>,
@@ -149,6 +155,7 @@ impl Conform {
             return Ok(ExitCode::SUCCESS);
         }
         let key = self.certificates.secret_key()?;
+        let measured = self.bench.as_deref().map(bench::read_json).transpose()?;
         // It is there until the workers are done with it.
         let _simulation = self.simulate.map(|product| product.simulate(&mut options)).transpose()?;
         let bar = terminal.bar(0, false);
@@ -156,7 +163,7 @@ impl Conform {
         bar.finish_and_clear();
         let report = result?;
         print(&text::summary(&report))?;
-        self.write(&report)?;
+        self.write(&report, measured.as_ref())?;
         self.certificates.write(&report, key.as_ref())?;
         self.record(&options, &report)?;
         Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
@@ -238,15 +245,37 @@ impl Conform {
         Ok(())
     }
 
-    fn write(&self, report: &Report) -> anyhow::Result<()> {
+    fn write(&self, report: &Report, measured: Option<&bench::Report>) -> anyhow::Result<()> {
         let write = |path: &Option<PathBuf>, write: fn(&Report, &Path) -> Result<(), file::FileError>| {
             path.as_deref().map_or(Ok(()), |path| write(report, path))
         };
         write(&self.json, file::write_json)?;
         write(&self.junit, file::write_junit)?;
-        write(&self.html, file::write_html)?;
+        if let Some(path) = &self.html {
+            let roofline: Vec<Picture> =
+                measured.into_iter().filter_map(|measured| roofline(report, measured)).collect();
+            file::write_html_with(report, &roofline, path)?;
+        }
         Ok(())
     }
+}
+
+/// The roofline of a backend that was measured before; none, and a word why, where that was another.
+fn roofline(report: &Report, measured: &bench::Report) -> Option<Picture> {
+    let (plugin, backend) = (&report.plugin, &measured.backend);
+    if (&plugin.name, &plugin.version) != (&backend.name, &backend.version) {
+        eprintln!(
+            "no roofline is shown: {} {} was measured, and this report is of {} {}",
+            backend.name, backend.version, plugin.name, plugin.version
+        );
+        return None;
+    }
+    let title = format!("Roofline of {} {}", backend.name, backend.version);
+    let words =
+        "What products and layers reach, beside what the machine can do; measured by mxhal bench.".to_owned();
+    // Within a page of HTML an element needs no name of its language.
+    let svg = bench::svg(measured).replace(" xmlns=\"http://www.w3.org/2000/svg\"", "");
+    Some(Picture { title, words, svg })
 }
 
 /// What is judged, and its options: a plugin's file, or else the configured backend.

@@ -103,6 +103,26 @@ fn what_is_wrong_with_waivers_is_said_with_its_line() {
     folder.run(conform).with_code(2).saying(&["known.toml:4:", "unknown field `owners`"]);
 }
 
+#[test]
+fn what_was_measured_of_the_same_backend_is_on_the_page() {
+    let folder = Folder::new();
+    let bench =
+        ["bench", "--quick", "--filter", "^matmul/", "--rows", "1", "--schemes", "bf16", "--threads", "1"];
+    let small = ["--dense", "64x64", "--rounds", "1", "--json", "speed.json"];
+    folder.run(bench.iter().chain(&small)).with_code(0);
+    let conform = ["conform", "--html", "report.html", "--bench", "speed.json"];
+    folder.run(conform.iter().chain(&FEW)).with_code(0);
+    let page = fs::read_to_string(folder.path("report.html")).unwrap();
+    assert!(page.contains("Roofline of cpu") && page.contains("<svg viewBox"), "{page}");
+    assert!(!page.contains("http://"), "it names nothing elsewhere");
+    let text = fs::read_to_string(folder.path("speed.json")).unwrap();
+    folder.write("speed.json", &text.replacen("\"name\": \"cpu\"", "\"name\": \"other\"", 1));
+    let ran = folder.run(conform.iter().chain(&FEW)).with_code(0);
+    assert!(ran.err.contains("no roofline is shown: other"), "{}", ran.err);
+    folder.write("speed.json", "{}");
+    folder.run(conform.iter().chain(&FEW)).saying(&["speed.json", "is not a report of mxhal bench"]);
+}
+
 /// Few cases, some of which have one right answer.
 const EXACT: [&str; 2] = ["--filter", "^exact/(de)?quantize/"];
 

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use super::html::Picture;
 use super::{Report, SCHEMA, html, junit};
 
 /// A report that could not be written or read.
@@ -71,7 +72,16 @@ pub fn write_junit(report: &Report, path: &Path) -> Result<(), FileError> {
 ///
 /// [`FileError::Write`].
 pub fn write_html(report: &Report, path: &Path) -> Result<(), FileError> {
-    write(path, |file| file.write_all(html::page(report).as_bytes()))
+    write_html_with(report, &[], path)
+}
+
+/// Writes the HTML page with pictures.
+///
+/// # Errors
+///
+/// [`FileError::Write`].
+pub fn write_html_with(report: &Report, pictures: &[Picture], path: &Path) -> Result<(), FileError> {
+    write(path, |file| file.write_all(html::page_with(report, pictures).as_bytes()))
 }
 
 /// Reads a JSON report.

@@ -22,8 +22,24 @@ use super::{CaseReport, Report, StateKind, text};
 
 const STYLE: &str = include_str!("style.css");
 
+/// A picture that the page shows besides, made by whoever knows what is on it.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// Its heading.
+    pub title: String,
+    /// What it shows, in a sentence or two.
+    pub words: String,
+    /// An `svg` element, which needs nothing from elsewhere. It is put into the page as it is.
+    pub svg: String,
+}
+
 /// The page.
 pub fn page(report: &Report) -> String {
+    page_with(report, &[])
+}
+
+/// The page with pictures.
+pub fn page_with(report: &Report, pictures: &[Picture]) -> String {
     let title = format!("{} {}: conformance to mxhal", report.plugin.name, report.plugin.version);
     let sections: Vec<Section> = [
         head::environment(report),
@@ -35,6 +51,7 @@ pub fn page(report: &Report) -> String {
         findings::refused(report),
         findings::waivers(report),
         findings::notes(report),
+        section_of(pictures),
         durations::section(report),
     ]
     .into_iter()
@@ -73,6 +90,22 @@ pub fn page(report: &Report) -> String {
         }
     };
     text::printable(page.into_string())
+}
+
+/// Pictures in the light, for which they are drawn; absent where there are none.
+fn section_of(pictures: &[Picture]) -> Option<Section> {
+    if pictures.is_empty() {
+        return None;
+    }
+    let content = html! {
+        @for picture in pictures {
+            figure.picture {
+                figcaption { strong { (picture.title) } " " span.muted { (picture.words) } }
+                (PreEscaped(&picture.svg))
+            }
+        }
+    };
+    Section::new("speed", "Speed", content)
 }
 
 /// A part of the page.
