@@ -34,6 +34,7 @@ Examples:
   mxhal conform --plugin ./libmxhal_mychip.so --profile fused
   mxhal conform --backend cuda --filter '^exact/quantize' --seed 7
   mxhal conform --backend ascend --simulate Ascend950PR_9599
+  mxhal conform --backend cuda --simulate sm_120
   mxhal conform --plugin ./libmxhal_mychip.so --waivers known.toml
   mxhal conform --plugin ./libmxhal_mychip.so --json report.json --html report.html
   mxhal conform --plugin ./libmxhal_mychip.so --filter ^exact/ --replay-dir failures

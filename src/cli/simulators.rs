@@ -11,22 +11,44 @@ use std::path::{Path, PathBuf};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mxhal_conformance::runner::{RunOptions, Target};
 use mxhal_simulated_cann_install as cann;
+use mxhal_simulated_cuda_install as cuda;
 use tempfile::TempDir;
 
 use super::failure::Usage;
 
-const SIMULATORS: &[Simulator] = &[Simulator {
-    driver: "CANN",
-    products: cann::PRODUCTS,
-    package: "mxhal-simulated-cann",
-    library: cann::LIBRARY,
-    driver_options: &["cann_path", "kernels"],
-    install: |folder, library, product| {
-        let mut environment = cann::link(folder, library, cann::Libraries::Split)?;
-        environment.insert(cann::PRODUCT_VARIABLE.to_owned(), product.to_owned());
-        Ok(environment.into_iter().collect())
+const SIMULATORS: &[Simulator] = &[
+    Simulator {
+        driver: "CANN",
+        products: cann::PRODUCTS,
+        package: "mxhal-simulated-cann",
+        library: cann::LIBRARY,
+        driver_options: &["cann_path", "kernels"],
+        install: |folder, library, product, _| {
+            let mut environment = cann::link(folder, library, cann::Libraries::Split)?;
+            environment.insert(cann::PRODUCT_VARIABLE.to_owned(), product.to_owned());
+            Ok(Installed { environment: environment.into_iter().collect(), ..Installed::default() })
+        },
     },
-}];
+    Simulator {
+        driver: "CUDA",
+        products: cuda::PRODUCTS,
+        package: "mxhal-simulated-cuda",
+        library: cuda::LIBRARY,
+        driver_options: &[],
+        install: |folder, library, product, plugin| {
+            let environment = cuda::install(folder, library, product)?.into_iter().collect();
+            if cuda::holds_device_code(plugin)? {
+                return Ok(Installed { environment, ..Installed::default() });
+            }
+            let image = folder.join(cuda::STAND_IN).display().to_string();
+            Ok(Installed {
+                environment,
+                options: vec![("device_code".to_owned(), image)],
+                remark: "the plugin holds no device code: parameters of kernels were not compared with compiled code",
+            })
+        },
+    },
+];
 
 /// What time limits are multiplied by: they are made for devices.
 const SLOWER: f64 = 10.0;
@@ -44,8 +66,19 @@ struct Simulator {
     library: &'static str,
     /// Options of backends that lead to a driver, or to code for its devices, which would be the real ones.
     driver_options: &'static [&'static str],
-    /// Lays the library out in an empty folder, as a product; gives the variables with which a process finds it.
-    install: fn(&Path, &Path, &str) -> anyhow::Result<Variables>,
+    /// Lays the library out in an empty folder, as a product, for a plugin.
+    install: fn(&Path, &Path, &str, &Path) -> anyhow::Result<Installed>,
+}
+
+/// What leads a plugin to a simulator.
+#[derive(Default)]
+struct Installed {
+    /// Variables with which a process finds it.
+    environment: Variables,
+    /// Options for the plugin, where they are not given.
+    options: Variables,
+    /// What reports say beside its name; may be empty.
+    remark: &'static str,
 }
 
 /// Names and values.
@@ -91,12 +124,20 @@ impl Product {
         };
         let library = self.library(path)?;
         let folder = tempfile::Builder::new().prefix("mxhal-simulator-").tempdir()?;
-        let environment = install(folder.path(), &library, self.name)?;
-        options.host_options.retain(|(key, _)| !driver_options.contains(&&**key));
+        let Installed { environment, options: added, remark } =
+            install(folder.path(), &library, self.name, path)?;
+        let given = &mut options.host_options;
+        given.retain(|(key, _)| !driver_options.contains(&&**key));
+        for (key, value) in added {
+            if given.iter().all(|(other, _)| *other != key) {
+                given.push((key, value));
+            }
+        }
         let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
         options.worker.environment.extend(environment);
         options.time_factor *= SLOWER;
-        options.simulated = Some(format!("{package}, as {}", self.name));
+        let separator = if remark.is_empty() { "" } else { "; " };
+        options.simulated = Some(format!("{package}, as {}{separator}{remark}", self.name));
         Ok(Simulation { _folder: folder })
     }
 

@@ -39,6 +39,23 @@ fn a_configured_backend_runs_on_a_simulated_product_and_every_report_says_so() {
 }
 
 #[test]
+fn the_cuda_backend_runs_on_a_simulated_architecture_and_is_told_from_a_plugin_with_device_code() {
+    cargo_build::library("mxhal-simulated-cuda", "mxhal_simulated_cuda");
+    let plugin = cargo_build::library("mxhal-cuda-plugin", "mxhal_cuda");
+    let has_code = mxhal_simulated_cuda_install::holds_device_code(&plugin).unwrap();
+    for (product, name) in
+        [("sm_90", "NVIDIA H200"), ("sm_103", "NVIDIA B300"), ("sm_120", "NVIDIA RTX PRO 6000 Blackwell")]
+    {
+        let conform = ["conform", "--simulate", product, "--plugin", plugin.to_str().unwrap()];
+        let ran = Folder::new().run(conform.iter().chain(&FEW)).with_code(0);
+        assert!(ran.out.contains(&format!("{name} (simulated)")), "{}", ran.out);
+        let not_compared = ran.out.contains("parameters of kernels were not compared");
+        assert_eq!(not_compared, !has_code, "{}", ran.out);
+        assert!(ran.out.ends_with("PASSED (simulated)\n"), "{}", ran.out);
+    }
+}
+
+#[test]
 fn a_product_that_the_backend_is_not_for_is_refused_by_the_backend() {
     let plugin = ascend();
     let conform = ["conform", "--simulate", "Ascend910B1", "--plugin", plugin.to_str().unwrap()];

@@ -28,11 +28,14 @@
 /// Shared memory of a fixed size: one object for the whole block, poisoned and not constructed.
 #define MXHAL_SHARED(type, name) type& name = *emulation::static_shared<type>(__FILE__, __LINE__)
 
-/// Exports `emulated_NAME`, through which a launch comes in.
+/// Exports `emulated_NAME`, through which a launch comes in, and `parameters_NAME`, the bytes of each parameter.
 #define MXHAL_KERNEL(name)                                                                                    \
   extern "C" __attribute__((visibility("default"))) int emulated_##name(                                      \
       void* const* arguments, const emulation::Launch* launch, char* message, size_t message_bytes) {         \
     return emulation::run(#name, [] { emulation::call(&name); }, arguments, launch, message, message_bytes);    \
+  }                                                                                                           \
+  extern "C" __attribute__((visibility("default"))) size_t parameters_##name(unsigned* bytes, size_t room) {   \
+    return emulation::parameter_bytes(&name, bytes, room);                                                    \
   }
 
 struct dim3 {
@@ -83,6 +86,14 @@ inline void call(void (*kernel)(Parameters...), std::index_sequence<place...>) {
 template <class... Parameters>
 inline void call(void (*kernel)(Parameters...)) {
   call(kernel, std::index_sequence_for<Parameters...>());
+}
+
+/// The bytes of each parameter, as far as there is room; gives how many there are.
+template <class... Parameters>
+MXHAL_UNCHECKED inline size_t parameter_bytes(void (*)(Parameters...), unsigned* bytes, size_t room) {
+  const unsigned sizes[] = {unsigned(sizeof(Parameters))..., 0};
+  for (size_t i = 0; i < sizeof...(Parameters) && i < room; i++) bytes[i] = sizes[i];
+  return sizeof...(Parameters);
 }
 
 /// What every lane gives is seen by `answer`, which the last lane runs for all: it fills each lane's result.

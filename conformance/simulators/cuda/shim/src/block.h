@@ -111,5 +111,7 @@ std::string describe_leftovers();
 void begin_launch(unsigned threads);
 void begin_block();
 void leave_block();
+/// Whether a fiber of this thread of the CPU runs a kernel.
+bool is_running();
 
 }  // namespace emulation

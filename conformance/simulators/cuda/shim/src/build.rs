@@ -22,67 +22,81 @@ pub fn compile(
     folder: &Path,
 ) -> Result<PathBuf, Error> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let runtime = ["fibers.cpp", "mbarrier.cpp", "memory.cpp", "tensor_memory.cpp"]
+    let runtime = ["fibers.cpp", "guard.cpp", "mbarrier.cpp", "memory.cpp", "tensor_memory.cpp"]
         .map(|name| here.join("src").join(name));
     let mut headers = vec![here.join("include"), here.join("src")];
     headers.extend_from_slice(includes);
 
     let compiler = compiler()?;
-    let mut hasher = DefaultHasher::new();
-    checks.hash(&mut hasher);
-    compiler.path().hash(&mut hasher);
-    hash_files(sources.iter().chain(&runtime).cloned(), &mut hasher)?;
+    let mut common = DefaultHasher::new();
+    checks.hash(&mut common);
+    compiler.path().hash(&mut common);
     for folder in &headers {
-        hash_files(entries(folder)?, &mut hasher)?;
+        hash_files(entries(folder)?, &mut common)?;
     }
-    let key = hasher.finish();
-    let library = folder.join(format!("libkernels-{key:016x}.so"));
+    let mut hasher = common.clone();
+    hash_files(sources.iter().chain(&runtime).cloned(), &mut hasher)?;
+    let library = folder.join(format!("libkernels-{:016x}.so", hasher.finish()));
     if library.is_file() {
         return Ok(library);
     }
 
-    // Others may compile the same at the same time: each in a folder of its own, and the last step is a rename.
-    let objects = folder.join(format!("{key:016x}-{}-{:?}", std::process::id(), std::thread::current().id()));
+    // Objects are kept, for libraries that share some of their sources. Others may compile the same at the same time:
+    // each under names of its own, and the last step is a rename.
+    let objects = folder.join("objects");
     fs::create_dir_all(&objects).map_err(|error| Error::File(objects.clone(), error))?;
-    let steps: Vec<(Command, PathBuf)> = runtime
-        .iter()
-        .map(|source| (source, false))
-        .chain(sources.iter().map(|source| (source, checks == Checks::On)))
-        .enumerate()
-        .map(|(place, (source, instrument))| {
-            let object = objects.join(format!("{place}.o"));
-            let mut command = compiler.to_command();
-            command.args([
-                "-std=c++17",
-                "-ffp-contract=off",
-                "-fvisibility=hidden",
-                "-g1",
-                "-Wall",
-                "-Wextra",
-            ]);
-            command.args(["-Wno-unknown-pragmas", "-Wno-tsan", "-U_FORTIFY_SOURCE"]);
-            if checks == Checks::On {
-                command.arg("-DMXHAL_CHECKED");
-            }
-            if instrument {
-                command.args(["-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"]);
-            }
-            command.args(headers.iter().map(|folder| prefixed("-I", folder)));
-            command.args(["-c", "-x", "c++"]).arg(source).arg("-o").arg(&object);
-            (command, object)
-        })
-        .collect();
-    let made: Vec<PathBuf> = steps.iter().map(|(_, object)| object.clone()).collect();
-    run_all(steps.into_iter().map(|(command, _)| command).collect())?;
+    let own = format!("{}-{:?}", std::process::id(), std::thread::current().id());
+    let mut made = Vec::new();
+    let mut steps = Vec::new();
+    let instrumented = sources.iter().map(|source| (source, checks == Checks::On));
+    for (source, instrument) in runtime.iter().map(|source| (source, false)).chain(instrumented) {
+        let mut hasher = common.clone();
+        hash_files([source.clone()], &mut hasher)?;
+        let object = objects.join(format!("{:016x}.o", hasher.finish()));
+        made.push(object.clone());
+        if object.is_file() {
+            continue;
+        }
+        let unfinished = object.with_extension(&own);
+        let mut command = compiler.to_command();
+        command.args(["-std=c++17", "-ffp-contract=off", "-fvisibility=hidden", "-g1", "-Wall", "-Wextra"]);
+        command.args(["-Wno-unknown-pragmas", "-Wno-tsan", "-U_FORTIFY_SOURCE"]);
+        if checks == Checks::On {
+            command.arg("-DMXHAL_CHECKED");
+        }
+        if instrument {
+            command.args(["-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"]);
+        }
+        command.args(headers.iter().map(|folder| prefixed("-I", folder)));
+        command.args(["-c", "-x", "c++"]).arg(source).arg("-o").arg(&unfinished);
+        steps.push((command, unfinished, object));
+    }
+    let (commands, renames): (Vec<_>, Vec<_>) =
+        steps.into_iter().map(|(command, from, to)| (command, (from, to))).unzip();
+    run_all(commands)?;
+    for (from, to) in renames {
+        fs::rename(&from, &to).map_err(|error| Error::File(to.clone(), error))?;
+    }
 
-    let linked = objects.join("linked.so");
+    let linked = library.with_extension(&own);
     let mut link = compiler.to_command();
     link.args(["-shared", "-Wl,--no-undefined", "-o"]).arg(&linked).args(&made).args(["-ldl", "-lm"]);
     run(link)?;
     fs::rename(&linked, &library).map_err(|error| Error::File(library.clone(), error))?;
-    // What is left are objects that nobody needs; a failure to remove them harms nobody.
-    let _ = fs::remove_dir_all(&objects);
     Ok(library)
+}
+
+/// The kernels' sources in a folder: every `.cu` but `all.cu`, which is all of them as nvcc is given them.
+///
+/// # Errors
+///
+/// [`Error::File`] where the folder cannot be read.
+pub fn kernel_sources(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut sources = entries(folder)?;
+    sources.retain(|path| {
+        path.extension().is_some_and(|extension| extension == "cu") && !path.ends_with("all.cu")
+    });
+    Ok(sources)
 }
 
 fn compiler() -> Result<cc::Tool, Error> {

@@ -56,6 +56,7 @@ struct Scheduler {
   unsigned at_barrier = 0;
   uint64_t random = 0;
   std::string fault;
+  bool running = false;
 
   ~Scheduler() {
     for (unsigned char* stack : stacks) munmap(stack, Block::stack_bytes);
@@ -175,7 +176,9 @@ __attribute__((noinline)) bool run_block() {
     s.fibers[thread]->at_barrier = false;
     push(thread);
   }
+  s.running = true;
   if (_setjmp(s.home) == 0) go_on();
+  s.running = false;
   if (s.fault.empty() && s.live != 0) describe_deadlock();
   if (s.fault.empty()) {
     std::string left = describe_leftovers();
@@ -191,6 +194,8 @@ void wake(unsigned thread) { push(thread); }
 __attribute__((noinline)) void sleep() {
   if (_setjmp(scheduler.fibers[state.thread]->context) == 0) go_on();
 }
+
+bool is_running() { return scheduler.running; }
 
 void leave_block() {
   Scheduler& s = scheduler;

@@ -41,6 +41,7 @@ impl Shape {
     }
 }
 
+type Parameters = unsafe extern "C" fn(*mut u32, usize) -> usize;
 type Entry = unsafe extern "C" fn(*const *mut c_void, *const Shape, *mut c_char, usize) -> c_int;
 
 /// The kernels of one library.
@@ -52,6 +53,7 @@ pub struct Kernels {
     path: PathBuf,
     announce: unsafe extern "C" fn(*const c_void, usize),
     withdraw: unsafe extern "C" fn(*const c_void),
+    guard: unsafe extern "C" fn(*const c_void, usize),
 }
 
 impl Kernels {
@@ -64,19 +66,39 @@ impl Kernels {
         let at = |error| Error::Library(path.to_owned(), error);
         // SAFETY: a library that `compile` made: its initialisers set up vectors and nothing else.
         let library = unsafe { Library::new(path) }.map_err(at)?;
-        // SAFETY: src/memory.cpp defines both with these types.
-        let (announce, withdraw) = unsafe {
+        // SAFETY: src/memory.cpp and src/guard.cpp define them with these types.
+        let (announce, withdraw, guard) = unsafe {
             (
                 *library.get(b"emulation_announce\0").map_err(at)?,
                 *library.get(b"emulation_withdraw\0").map_err(at)?,
+                *library.get(b"emulation_guard\0").map_err(at)?,
             )
         };
-        Ok(Self { library, path: path.to_owned(), announce, withdraw })
+        Ok(Self { library, path: path.to_owned(), announce, withdraw, guard })
     }
 
     /// Whether there is a kernel of this name.
     pub fn contains(&self, kernel: &str) -> bool {
         self.entry(kernel).is_ok()
+    }
+
+    /// Bytes of each of the kernel's parameters; `None` where there is no such kernel.
+    pub fn parameters(&self, kernel: &str) -> Option<Vec<u32>> {
+        let name = format!("parameters_{kernel}\0");
+        // SAFETY: `MXHAL_KERNEL` defines every symbol of this prefix, with the type `Parameters`.
+        let parameters = unsafe { self.library.get::<Parameters>(name.as_bytes()) }.ok()?;
+        let mut sizes = [0; 64];
+        // SAFETY: it writes up to the room that it is told of.
+        let count = unsafe { parameters(sizes.as_mut_ptr(), sizes.len()) };
+        Some(sizes[..count.min(sizes.len())].to_vec())
+    }
+
+    /// Takes over what these addresses do to a kernel: a SIGSEGV there, while a kernel runs on the thread, is a fault of
+    /// the kernel. Elsewhere, and from anybody else, it stays what it was.
+    pub fn guard(&self, memory: *const u8, bytes: usize) {
+        // SAFETY: it keeps the two numbers and looks at nothing behind them; the handler that it sets leads on to
+        // the one before.
+        unsafe { (self.guard)(memory.cast(), bytes) }
     }
 
     /// Says that kernels may touch these bytes: device memory. Without checks nobody asks.

@@ -22,7 +22,7 @@ mod kernels;
 use core::fmt;
 use std::path::PathBuf;
 
-pub use build::compile;
+pub use build::{compile, kernel_sources};
 pub use kernels::{Kernels, Shape};
 
 /// Whether memory accesses are looked at.
