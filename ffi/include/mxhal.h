@@ -116,7 +116,7 @@ typedef enum mxhal_format {
   MXHAL_U8 = 6,
   MXHAL_MXFP4 = 16,      /* E2M1, two a byte, the even index in the low nibble; E8M0 per 32 columns */
   MXHAL_MXFP8 = 17,      /* E4M3; E8M0 per 32 */
-  MXHAL_MXFP8_G128 = 18, /* E4M3; E8M0 per 128, the last of a row may be short */
+  MXHAL_MXFP8_G128 = 18, /* E4M3; E8M0 per 128, the last of a row may be short; columns are a multiple of 32 */
   MXHAL_MXINT8 = 19,     /* int8 / 64; E8M0 per 32 */
   MXHAL_NVFP4 = 20,      /* E2M1; E4M3 per 16; and a float32 factor per tensor or row */
   MXHAL_FP8_TILE128 = 21 /* E4M3; E8M0 per tile of 128 rows x 128 columns */
@@ -163,16 +163,17 @@ typedef struct mxhal_op {
 } mxhal_op;
 
 typedef enum mxhal_scale_rule {
-  MXHAL_SCALE_CEIL = 1,   /* the least E8M0 scale at which nothing saturates */
+  MXHAL_SCALE_CEIL = 1,   /* the least E8M0 scale at which nothing saturates: amax <= the largest element * scale */
   MXHAL_SCALE_FLOOR = 2,  /* OCP MX 1.0: floor(log2 amax) - emax */
-  MXHAL_SCALE_EVEN = 3,   /* as floor, after amax is rounded to the element's mantissa */
+  MXHAL_SCALE_EVEN = 3,   /* as floor, after amax is rounded (half up) to the element's mantissa */
   MXHAL_SCALE_NEAREST = 4 /* NVFP4, and only there: the E4M3 scale nearest to amax / 6 / factor */
 } mxhal_scale_rule;
 
 /* To what and how values are rounded. Elements round to nearest, ties to even, saturate, and keep the sign of zero. A
- * block that holds a NaN or an infinity gets scale byte 255 (NVFP4: 0x7f). An all-zero block gets scale byte 0 and zero
- * codes. NVFP4: factor = max(amax(row) / 2688, 2^-126), scale = e4m3(clamp(amax / 6 / factor, 2^-9, 448)), element =
- * e2m1(x / (scale * factor)), each step rounded to float32. */
+ * block that holds a NaN or an infinity gets scale byte 255 (NVFP4: 0x7f) and any codes. An all-zero block gets scale byte
+ * 0, or that of amax_floor where it is above 0, and zero codes. Other scale bytes are clamped to 0 to 254. NVFP4: factor =
+ * max(amax(row) / 2688, 2^-126), scale = e4m3(clamp(amax / 6 / factor, 2^-9, 448)), element = e2m1(x / (scale * factor)),
+ * each step rounded to float32. */
 typedef struct mxhal_quantization {
   uint32_t format;     /* mxhal_format; F32, BF16 or F16: nothing is quantized */
   uint32_t scale_rule; /* mxhal_scale_rule; ignored where nothing is quantized */
@@ -210,7 +211,8 @@ typedef struct mxhal_op_matmul {
   mxhal_quantization activation; /* what is multiplied: the scheme. BF16 for W4A16 */
 } mxhal_op_matmul;
 
-/* Rows sorted by group, each group's by its own matrix. Rows beyond the sum of counts are left as they were.
+/* Rows sorted by group, each group's by its own matrix. Rows beyond the sum of counts are left as they were. No count is
+ * negative, and their sum is at most the rows of the run.
  * 0 a [m, k], 1 counts [groups] I32, 2 bias [groups, n] F32 if has_bias -> 3 y [m, n]; weights: 0 w [groups, n, k] */
 typedef struct mxhal_op_grouped_matmul {
   mxhal_op_matmul each; /* its op.kind and op.struct_size are those of the grouped operator */
@@ -247,7 +249,8 @@ typedef enum mxhal_score {
   MXHAL_SCORE_SOFTMAX_OF_CHOSEN = 4 /* chosen by logit; softmax over the chosen */
 } mxhal_score;
 
-/* The top_k experts by score + bias, the lower id first on a tie; their weights are the scores without bias.
+/* The top_k experts by score + bias, the lower id first on a tie; their weights are the scores without bias. Given ids are
+ * copied in their order, -1 with weight 0; they exclude a bias.
  * 0 logits [tokens, experts] F32, 1 bias [experts] F32 if has_bias, 2 ids_given [tokens, top_k] I32 if so
  * -> 3 ids [tokens, top_k] I32, 4 weights [tokens, top_k] F32 */
 typedef struct mxhal_op_route {
