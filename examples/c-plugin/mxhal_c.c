@@ -51,7 +51,7 @@ const mxhal_plugin_identity mxhal_identity = {
     .magic = MXHAL_IDENTITY_MAGIC,
     .struct_size = sizeof(mxhal_plugin_identity),
     .abi_major = MXHAL_ABI_MAJOR,
-    .abi_minor_least = 1, /* nothing newer than 0.1 is used */
+    .abi_minor_least = 0, /* nothing newer than 1.0 is used */
     .abi_minor_built = MXHAL_ABI_MINOR,
     .layout_hash = MXHAL_LAYOUT_HASH,
     .sanitizer = BUILT_WITH,
@@ -155,9 +155,9 @@ static int32_t is_null(mxhal_error *error, const char *what) {
   return fail(error, MXHAL_INVALID_ARGUMENT, "%s is null; it should point to where the answer goes", what);
 }
 
-/* A struct of the caller's that is smaller than version 0.1 has it lacks what we must know. */
+/* A struct of the caller's that is smaller than version 1.0 has it lacks what we must know. */
 static int32_t too_short(mxhal_error *error, const char *what, uint32_t got, size_t wanted) {
-  return fail(error, MXHAL_INVALID_ARGUMENT, "struct_size of the %s is %" PRIu32 ", and version 0.1 has %zu bytes",
+  return fail(error, MXHAL_INVALID_ARGUMENT, "struct_size of the %s is %" PRIu32 ", and version 1.0 has %zu bytes",
               what, got, wanted);
 }
 
@@ -579,7 +579,7 @@ static int32_t fill(mxhal_stream *stream, void *to, uint8_t value, uint64_t byte
  *
  *   MXHAL_OK                the operator makes sense; the answer says whether it is offered
  *   MXHAL_INVALID_ARGUMENT  it makes none: k is not a multiple of the block, say
- *   MXHAL_UNSUPPORTED       it holds a number that version 0.1 does not know (R8)
+ *   MXHAL_UNSUPPORTED       it holds a number that version 1.0 does not know (R8)
  */
 static int32_t judge_quantize(const mxhal_op_quantize *op, mxhal_answer *answer, mxhal_error *error);
 static int32_t judge_dequantize(const mxhal_op_dequantize *op, mxhal_answer *answer, mxhal_error *error);
@@ -601,7 +601,7 @@ static int32_t judge(const mxhal_op *op, mxhal_answer *answer, mxhal_error *erro
   };
   if (!HAS(op, mxhal_op, kind)) return too_short(error, "operator", op->struct_size, sizeof *op);
   if (op->kind == 0 || op->kind >= sizeof names / sizeof names[0]) {
-    return fail(error, MXHAL_UNSUPPORTED, "operator kind %" PRIu32 " is not known to version 0.1", op->kind);
+    return fail(error, MXHAL_UNSUPPORTED, "operator kind %" PRIu32 " is not known to version 1.0", op->kind);
   }
   if (op->kind >= sizeof sizes / sizeof sizes[0]) {
     return no(answer, MXHAL_REASON_OPERATOR, "%s is not offered; this example has quantize, dequantize and matmul",
@@ -653,7 +653,7 @@ static const char *format_name(uint32_t format) {
 }
 
 static int32_t unknown_format(mxhal_error *error, const char *field, uint32_t format) {
-  return fail(error, MXHAL_UNSUPPORTED, "%s is %" PRIu32 ", which is no format of version 0.1", field, format);
+  return fail(error, MXHAL_UNSUPPORTED, "%s is %" PRIu32 ", which is no format of version 1.0", field, format);
 }
 
 static bool is_plain_float(uint32_t format) {
@@ -677,7 +677,7 @@ static int32_t judge_quantize(const mxhal_op_quantize *op, mxhal_answer *answer,
   if (input == NULL) return unknown_format(error, "input_format", op->input_format);
   if (to == NULL) return unknown_format(error, "to.format", op->to.format);
   if (op->to.scale_rule < MXHAL_SCALE_CEIL || op->to.scale_rule > MXHAL_SCALE_NEAREST) {
-    return fail(error, MXHAL_UNSUPPORTED, "to.scale_rule is %" PRIu32 ", which is no rule of version 0.1",
+    return fail(error, MXHAL_UNSUPPORTED, "to.scale_rule is %" PRIu32 ", which is no rule of version 1.0",
                 op->to.scale_rule);
   }
   if (!is_plain_float(op->input_format)) {

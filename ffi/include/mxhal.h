@@ -27,8 +27,8 @@
  *  R9  The plugin writes nothing to stdout or stderr, installs no signal handler, and does not change the process.
  *      Messages go to mxhal_host.log.
  *
- * Version 0 may still change between minor versions. From 1.0 on, a plugin built for 1.n runs on every host of 1.n or
- * later.
+ * A plugin built for 1.n runs on every host of 1.n or later. Minor versions add at the end of structs and enumerations,
+ * and change nothing that there is.
  */
 #ifndef MXHAL_H
 #define MXHAL_H
@@ -40,8 +40,8 @@
 extern "C" {
 #endif
 
-#define MXHAL_ABI_MAJOR 0
-#define MXHAL_ABI_MINOR 1
+#define MXHAL_ABI_MAJOR 1
+#define MXHAL_ABI_MINOR 0
 #define MXHAL_MAX_RANK 4
 
 /* ---- status and errors --------------------------------------------------------------------------------------------- */

@@ -14,7 +14,7 @@ pub const OPEN_SYMBOL: &str = "mxhal_plugin_open";
 /// The first eight bytes of every identity: `MXHAL_IDENTITY_MAGIC`.
 pub const MAGIC: u64 = 0x314c_4148_5f58_4d00;
 
-/// The size of an identity of version 0.1; none is smaller.
+/// The size of an identity of version 1.0; none is smaller.
 const LEAST_SIZE: usize = size_of::<mxhal_plugin_identity>();
 
 /// What an identity says, in Rust's types.

@@ -8,8 +8,8 @@
 #![allow(unreachable_pub, reason = "bindgen writes `pub` everywhere")]
 #![allow(clippy::use_self, clippy::pub_underscore_fields, reason = "bindgen's output")]
 
-pub const MXHAL_ABI_MAJOR: u32 = 0;
-pub const MXHAL_ABI_MINOR: u32 = 1;
+pub const MXHAL_ABI_MAJOR: u32 = 1;
+pub const MXHAL_ABI_MINOR: u32 = 0;
 pub const MXHAL_MAX_RANK: u32 = 4;
 pub const MXHAL_OK: mxhal_status = 0;
 pub const MXHAL_INVALID_ARGUMENT: mxhal_status = 1;

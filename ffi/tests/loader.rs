@@ -217,9 +217,8 @@ fn an_identity_that_does_not_fit_is_refused_before_anything_runs() {
     let define = format!("-DMARK=\"{}\"", mark.display());
     for (argument, wanted) in [
         ("-DMAGIC=7", "begins with 0x0000000000000007 and not with the magic 0x314c41485f584d00"),
-        ("-DMAJOR=9", "major version 9 of the plugin ABI, and this host has 0"),
-        ("-DMINOR_LEAST=5", "needs a host of version 0.5 of the plugin ABI or later, and this one has 0.1"),
-        ("-DMINOR_BUILT=0", "built for version 0.0 of the plugin ABI, and this host takes 0.1 or later"),
+        ("-DMAJOR=9", "major version 9 of the plugin ABI, and this host has 1"),
+        ("-DMINOR_LEAST=5", "needs a host of version 1.5 of the plugin ABI or later, and this one has 1.0"),
         ("-DLAYOUT=1", "layout hash 0x0000000000000001"),
         ("-DSANITIZER=1", "built with AddressSanitizer, which this process does not run under"),
         ("-DSANITIZER=9", "a sanitizer that is not known here (number 9)"),

@@ -177,7 +177,7 @@ fn an_identity_that_does_not_fit_is_told_in_full_and_nothing_runs() {
     for (define, words) in [
         ("-DMAGIC=1", ["it begins with 0x0000000000000001", "MXHAL_IDENTITY_MAGIC"]),
         ("-DMAJOR=7", ["built for major version 7", "build it with this host's mxhal.h"]),
-        ("-DMINOR_LEAST=99", ["needs a host of version 0.99", "update mxhal"]),
+        ("-DMINOR_LEAST=99", ["needs a host of version 1.99", "update mxhal"]),
         ("-DLAYOUT=5", ["layout hash 0x0000000000000005", "its mxhal.h was changed"]),
         ("-DSANITIZER=1", ["AddressSanitizer", "build it without"]),
     ] {

@@ -258,7 +258,8 @@ static PANIC_LOGGER: RwLock<Option<Logger>> = RwLock::new(None);
 unsafe fn read_host(host: *const mxhal_host) -> Result<(Logger, Vec<(String, String)>)> {
     // SAFETY: the same promise.
     let host = unsafe { read("host", host) }?;
-    if host.abi_minor < sys::MXHAL_ABI_MINOR {
+    // Not `<`, of which nothing is left while the minor version is 0.
+    if host.abi_minor.checked_sub(sys::MXHAL_ABI_MINOR).is_none() {
         return Err(Error::unsupported(format!(
             "the host speaks version {}.{} of the ABI, and this backend needs {}.{}",
             sys::MXHAL_ABI_MAJOR,

@@ -135,19 +135,6 @@ pub enum LoadError {
         /// The least minor version of a host that it runs on.
         least: u32,
     },
-    /// It was built for a minor version that this host does not take any more.
-    #[error(
-        "{}: it was built for version {major}.{built} of the plugin ABI, and this host takes {major}.{accepted} or later; \
-         build it with this host's mxhal.h", path.display(), major = sys::MXHAL_ABI_MAJOR
-    )]
-    AbiTooOld {
-        /// The plugin.
-        path: PathBuf,
-        /// The minor version that it was built for.
-        built: u32,
-        /// The least that is taken.
-        accepted: u32,
-    },
     /// The same version of the ABI, and other sizes or offsets.
     #[error(
         "{}: its structs are laid out otherwise (layout hash {plugin:#018x}, and this host's is {host:#018x}) though it \
@@ -243,7 +230,6 @@ impl LoadError {
             | Self::Symbol { path, .. }
             | Self::AbiMajor { path, .. }
             | Self::AbiTooNew { path, .. }
-            | Self::AbiTooOld { path, .. }
             | Self::Layout { path, .. }
             | Self::Sanitizer { path, .. }
             | Self::MissingLibraries { path, .. }

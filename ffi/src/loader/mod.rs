@@ -52,9 +52,6 @@ pub enum WritablePolicy {
     Warn,
 }
 
-/// The oldest minor version of a plugin that this host takes. Minor versions of 0 need not go together.
-const LEAST_MINOR: u32 = sys::MXHAL_ABI_MINOR;
-
 /// Loads a plugin.
 ///
 /// `path` is taken as it is, by way of the file system: a bare name is a file of the working directory and is never
@@ -238,8 +235,6 @@ fn check_versions(path: &Path, identity: &Identity) -> Result<(), LoadError> {
         Err(LoadError::AbiMajor { path, plugin: abi_major })
     } else if abi_minor_least > sys::MXHAL_ABI_MINOR {
         Err(LoadError::AbiTooNew { path, least: abi_minor_least })
-    } else if abi_minor_built < LEAST_MINOR {
-        Err(LoadError::AbiTooOld { path, built: abi_minor_built, accepted: LEAST_MINOR })
     } else if abi_minor_built == sys::MXHAL_ABI_MINOR && layout_hash != layout::HASH {
         Err(LoadError::Layout { path, plugin: layout_hash, host: layout::HASH })
     } else {

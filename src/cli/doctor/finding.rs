@@ -169,7 +169,6 @@ const fn layer(refusal: &LoadError) -> Layer {
         LoadError::Identity { .. }
         | LoadError::AbiMajor { .. }
         | LoadError::AbiTooNew { .. }
-        | LoadError::AbiTooOld { .. }
         | LoadError::Layout { .. }
         | LoadError::Sanitizer { .. } => Layer::Identity,
         LoadError::Dlopen { .. }

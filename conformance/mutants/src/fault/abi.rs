@@ -56,7 +56,7 @@ pub(crate) fn newer_minor_refused(opening: &Opening) -> i32 {
     // SAFETY: the host's, of which every version has the member.
     let minor = unsafe { (*opening.host).abi_minor };
     if minor > sys::MXHAL_ABI_MINOR {
-        return opening.refuse(&Error::unsupported(format!("version 0.{minor} is not known here")));
+        return opening.refuse(&Error::unsupported(format!("minor version {minor} is not known here")));
     }
     opening.go()
 }

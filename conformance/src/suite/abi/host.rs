@@ -34,6 +34,8 @@ const TABLE: usize = size_of::<sys::mxhal_plugin>();
 /// A version that is not there yet.
 const LATER: u32 = sys::MXHAL_ABI_MINOR + 7;
 
+const MAJOR: u32 = sys::MXHAL_ABI_MAJOR;
+
 /// Every struct is longer than the plugin can know, and holds poison behind what it knows.
 fn newer(opening: &Opening, index: u32) -> Finding {
     let mut visit = Visit::new(opening, HOST + 64, TABLE + 128, LATER)?;
@@ -44,7 +46,7 @@ fn newer(opening: &Opening, index: u32) -> Finding {
     let spoken = visit.table().abi_minor;
     ensure(spoken == built, || {
         format!(
-            "to a host of version 0.{LATER} the table's abi_minor is {spoken}; it is the plugin's, {built}"
+            "to a host of version {MAJOR}.{LATER} the table's abi_minor is {spoken}; it is the plugin's, {built}"
         )
     })?;
     ensure(said <= TABLE || built > sys::MXHAL_ABI_MINOR, || {
@@ -108,7 +110,8 @@ fn older_version(opening: &Opening, _index: u32) -> Finding {
         let text = "the plugin runs on hosts of every minor version".to_owned();
         return Err(Box::new(Outcome::Skipped { text }));
     };
-    Visit::new(opening, HOST, TABLE, earlier)?.opened_or_refused(&format!("a host of version 0.{earlier}"))
+    Visit::new(opening, HOST, TABLE, earlier)?
+        .opened_or_refused(&format!("a host of version {MAJOR}.{earlier}"))
 }
 
 /// After its shutdown a plugin may be opened again.

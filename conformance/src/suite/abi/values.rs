@@ -207,5 +207,5 @@ fn accepted(answer: Answer) -> Finding {
     if answer.status == 0 {
         return answer.ok();
     }
-    answer.refused(InvalidArgument, "a result that is shorter than version 0.1 has it").map(drop)
+    answer.refused(InvalidArgument, "a result that is shorter than version 1.0 has it").map(drop)
 }

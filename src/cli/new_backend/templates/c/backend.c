@@ -49,7 +49,7 @@ const mxhal_plugin_identity mxhal_identity = {
     .magic = MXHAL_IDENTITY_MAGIC,
     .struct_size = sizeof(mxhal_plugin_identity),
     .abi_major = MXHAL_ABI_MAJOR,
-    .abi_minor_least = 1, /* nothing newer than 0.1 is used */
+    .abi_minor_least = 0, /* nothing newer than 1.0 is used */
     .abi_minor_built = MXHAL_ABI_MINOR,
     .layout_hash = MXHAL_LAYOUT_HASH,
     .sanitizer = BUILT_WITH,
@@ -152,9 +152,9 @@ static int32_t is_null(mxhal_error *error, const char *what) {
   return fail(error, MXHAL_INVALID_ARGUMENT, "%s is null; it should point to where the answer goes", what);
 }
 
-/* A struct of the caller's that is smaller than version 0.1 has it lacks what we must know. */
+/* A struct of the caller's that is smaller than version 1.0 has it lacks what we must know. */
 static int32_t too_short(mxhal_error *error, const char *what, uint32_t got, size_t wanted) {
-  return fail(error, MXHAL_INVALID_ARGUMENT, "struct_size of the %s is %" PRIu32 ", and version 0.1 has %zu bytes",
+  return fail(error, MXHAL_INVALID_ARGUMENT, "struct_size of the %s is %" PRIu32 ", and version 1.0 has %zu bytes",
               what, got, wanted);
 }
 
@@ -446,7 +446,7 @@ static const char *format_name(uint32_t format) {
 }
 
 static int32_t unknown_format(mxhal_error *error, const char *field, uint32_t format) {
-  return fail(error, MXHAL_UNSUPPORTED, "%s is %" PRIu32 ", which is no format of version 0.1", field, format);
+  return fail(error, MXHAL_UNSUPPORTED, "%s is %" PRIu32 ", which is no format of version 1.0", field, format);
 }
 
 static int32_t no(mxhal_answer *answer, mxhal_reason reason, const char *text, const char *subject) {
@@ -502,7 +502,7 @@ static int32_t judge(const mxhal_op *op, mxhal_answer *answer, mxhal_error *erro
   };
   if (!HAS(op, mxhal_op, kind)) return too_short(error, "operator", op->struct_size, sizeof *op);
   if (op->kind == 0 || op->kind >= sizeof names / sizeof names[0]) {
-    return fail(error, MXHAL_UNSUPPORTED, "operator kind %" PRIu32 " is not known to version 0.1", op->kind);
+    return fail(error, MXHAL_UNSUPPORTED, "operator kind %" PRIu32 " is not known to version 1.0", op->kind);
   }
   switch (op->kind) {
     case MXHAL_OP_DEQUANTIZE:

@@ -57,7 +57,7 @@ const mxhal_plugin_identity mxhal_identity = {
     .magic = MXHAL_IDENTITY_MAGIC,
     .struct_size = sizeof(mxhal_plugin_identity),
     .abi_major = MXHAL_ABI_MAJOR,
-    .abi_minor_least = 1,  // nothing newer than 0.1 is used
+    .abi_minor_least = 0,  // nothing newer than 1.0 is used
     .abi_minor_built = MXHAL_ABI_MINOR,
     .layout_hash = MXHAL_LAYOUT_HASH,
     .sanitizer = BUILT_WITH,
@@ -169,7 +169,7 @@ void require_out(const void *out, std::string_view what) {
 }
 
 void require_size(std::string_view what, uint32_t got, size_t wanted) {
-  require(got >= wanted, "struct_size of the ", what, " is ", got, ", and version 0.1 has ", wanted, " bytes");
+  require(got >= wanted, "struct_size of the ", what, " is ", got, ", and version 1.0 has ", wanted, " bytes");
 }
 
 // Deletes a handle; null is no error (R3).
@@ -441,7 +441,7 @@ std::string_view format_name(std::string_view field, uint32_t format) {
     case MXHAL_MXINT8: return "mxint8";
     case MXHAL_NVFP4: return "nvfp4";
     case MXHAL_FP8_TILE128: return "fp8-tile128";
-    default: fail(MXHAL_UNSUPPORTED, field, " is ", format, ", which is no format of version 0.1");
+    default: fail(MXHAL_UNSUPPORTED, field, " is ", format, ", which is no format of version 1.0");
   }
 }
 
@@ -482,7 +482,7 @@ std::optional<No> judge(const mxhal_op *op) {
   require(op != nullptr, "op is null");
   require_size("operator", op->struct_size, sizeof *op);
   if (op->kind == 0 || op->kind >= names.size()) {
-    fail(MXHAL_UNSUPPORTED, "operator kind ", op->kind, " is not known to version 0.1");
+    fail(MXHAL_UNSUPPORTED, "operator kind ", op->kind, " is not known to version 1.0");
   }
   switch (op->kind) {
     case MXHAL_OP_DEQUANTIZE:
