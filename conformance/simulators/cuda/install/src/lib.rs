@@ -20,6 +20,9 @@ pub const PRODUCTS: &[&str] = &["sm_90", "sm_100", "sm_103", "sm_120", "sm_121"]
 /// The variable that says which.
 pub const PRODUCT_VARIABLE: &str = "MXHAL_SIM_ARCH";
 
+/// The variable that names the file for what the driver refuses and why.
+pub const REPORT_VARIABLE: &str = "MXHAL_SIM_REPORT";
+
 /// The stand-in for device code, within the installation.
 pub const STAND_IN: &str = "stand-in.cubin";
 
@@ -76,9 +79,13 @@ pub fn install(directory: &Path, library: &Path, product: &str) -> Result<Enviro
     {
         paths.push_str(&format!(":{others}"));
     }
+    // Not to standard error, which is the host's.
+    let report = std::env::var(REPORT_VARIABLE)
+        .unwrap_or_else(|_| directory.join("refusals.txt").display().to_string());
     Ok(Environment::from([
         (LIBRARY_PATH.to_owned(), paths),
         (PRODUCT_VARIABLE.to_owned(), product.to_owned()),
+        (REPORT_VARIABLE.to_owned(), report),
     ]))
 }
 
