@@ -231,7 +231,7 @@ fn an_identity_that_does_not_fit_is_refused_before_anything_runs() {
     // A later minor version that runs on this one's hosts may have other structs.
     let later = workshop.plugin(&[&define, "-DMINOR_BUILT=2", "-DLAYOUT=1"]);
     let plugin = load(&later).unwrap();
-    assert_eq!((plugin.abi().minor_built, plugin.abi().minor_used), (2, 1));
+    assert_eq!((plugin.abi().minor_built, plugin.abi().minor_used), (2, 0));
     assert!(mark.exists(), "the mark tells that it runs");
 }
 
