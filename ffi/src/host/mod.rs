@@ -165,6 +165,7 @@ impl Plugin {
     }
 
     /// The versions of the ABI that meet here.
+    #[expect(clippy::unnecessary_min_or_max, reason = "it is so only while this minor version is 0")]
     pub fn abi(&self) -> AbiVersions {
         let Identity { abi_major, abi_minor_least, abi_minor_built, .. } = *self.loaded.opening.identity();
         AbiVersions {
