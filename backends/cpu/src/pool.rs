@@ -40,6 +40,9 @@ impl Pool {
 
     /// Does tasks 0 to `tasks`, each once and in any order, and waits for them. `work` is given the scratch of the
     /// thread that it runs on, and the task.
+    ///
+    /// Each thread begins with a share of tasks that follow each other, so that it reads what lies in sequence in memory,
+    /// and then helps the others with theirs.
     pub(crate) fn run<T: Plain>(
         &self,
         tasks: usize,
@@ -49,19 +52,13 @@ impl Pool {
         let Some(workers) = self.workers.as_ref().filter(|_| tasks > 1) else {
             return (0..tasks).for_each(|task| work(&mut scratch.memory[..scratch.each], task));
         };
-        let next = AtomicUsize::new(0);
+        let shares = Shares::of(tasks, self.threads);
         let parts = Parts { start: scratch.memory.as_mut_ptr(), each: scratch.each };
         assert!(scratch.memory.len() >= self.threads * parts.each, "scratch for each of the threads");
         workers.run(&|index| {
             // SAFETY: there are as many parts as threads, and each thread runs this closure once, with its own index.
             let scratch = unsafe { parts.part(index) };
-            loop {
-                let task = next.fetch_add(1, Ordering::Relaxed);
-                if task >= tasks {
-                    return;
-                }
-                work(scratch, task);
-            }
+            shares.each_from(index, |task| work(scratch, task));
         });
     }
 
@@ -86,6 +83,47 @@ impl Pool {
                 work(scratch, row, parts);
             }
         });
+    }
+}
+
+/// Tasks that follow each other, divided into as many shares as threads.
+struct Shares {
+    tasks: usize,
+    count: usize,
+    /// How many of its tasks are taken, or more.
+    taken: [Taken; MOST_SHARES],
+}
+
+/// More threads than this have shares in common.
+const MOST_SHARES: usize = 64;
+
+/// In a cache line of its own.
+#[repr(align(64))]
+struct Taken(AtomicUsize);
+
+impl Shares {
+    fn of(tasks: usize, threads: usize) -> Self {
+        let taken = [const { Taken(AtomicUsize::new(0)) }; MOST_SHARES];
+        Self { tasks, count: threads.min(tasks).min(MOST_SHARES), taken }
+    }
+
+    /// Takes what is left: first of the thread's own share, then of the others'.
+    fn each_from(&self, thread: usize, mut work: impl FnMut(usize)) {
+        for share in (0..self.count).map(|turn| (thread + turn) % self.count) {
+            let tasks = self.first(share)..self.first(share + 1);
+            loop {
+                let taken = self.taken[share].0.fetch_add(1, Ordering::Relaxed);
+                if taken >= tasks.len() {
+                    break;
+                }
+                work(tasks.start + taken);
+            }
+        }
+    }
+
+    /// The first task of a share: they differ by one task at most.
+    fn first(&self, share: usize) -> usize {
+        self.tasks / self.count * share + (self.tasks % self.count).min(share)
     }
 }
 
@@ -157,6 +195,23 @@ mod tests {
                 done[task].fetch_add(1, Ordering::Relaxed);
             });
             assert!(done.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+        }
+    }
+
+    #[test]
+    fn shares_are_all_the_tasks_in_sequence() {
+        for (tasks, threads) in [(1, 2), (5, 2), (64, 2), (7, 9), (1000, 3), (130, 200)] {
+            let shares = Shares::of(tasks, threads);
+            let sizes: Vec<_> =
+                (0..shares.count).map(|share| shares.first(share + 1) - shares.first(share)).collect();
+            assert_eq!((shares.first(0), shares.first(shares.count)), (0, tasks));
+            assert!(sizes.iter().all(|size| *size == tasks / shares.count || *size == tasks / shares.count + 1));
+            let mut order = Vec::new();
+            shares.each_from(threads - 1, |task| order.push(task));
+            shares.each_from(0, |task| panic!("task {task} was left"));
+            assert_eq!(order[0], shares.first((threads - 1) % shares.count));
+            order.sort_unstable();
+            assert!(order.into_iter().eq(0..tasks));
         }
     }
 
