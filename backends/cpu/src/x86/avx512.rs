@@ -556,6 +556,11 @@ unsafe fn few<D: Dot, const R: usize>(
         let mut totals = [_mm512_setzero_ps(); R];
         for block in 0..blocks {
             let [group, scales, codes] = D::KIND.places(block);
+            if block % D::KIND.group() == 0 {
+                for line in 0..D::KIND.scales_bytes() / 64 {
+                    _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(group + AHEAD + 64 * line).cast());
+                }
+            }
             let (scales, codes) = (panel.add(group + scales), panel.add(group + codes));
             let at = block * D::RECORD;
             for part in 0..D::PARTS {
