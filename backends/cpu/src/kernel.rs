@@ -200,6 +200,10 @@ pub(crate) struct Operands<'a> {
     pub(crate) stride: usize,
     /// Which of the rows.
     pub(crate) picks: &'a [u32],
+    /// Where panels go on after these, to be fetched ahead.
+    pub(crate) next: *const u8,
+    /// Where the first row's results will be written, to be fetched too, and the bytes from one row to the next.
+    pub(crate) results: (*const u8, usize),
 }
 
 impl Operands<'_> {

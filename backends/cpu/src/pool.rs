@@ -205,7 +205,9 @@ mod tests {
             let sizes: Vec<_> =
                 (0..shares.count).map(|share| shares.first(share + 1) - shares.first(share)).collect();
             assert_eq!((shares.first(0), shares.first(shares.count)), (0, tasks));
-            assert!(sizes.iter().all(|size| *size == tasks / shares.count || *size == tasks / shares.count + 1));
+            assert!(
+                sizes.iter().all(|size| *size == tasks / shares.count || *size == tasks / shares.count + 1)
+            );
             let mut order = Vec::new();
             shares.each_from(threads - 1, |task| order.push(task));
             shares.each_from(0, |task| panic!("task {task} was left"));

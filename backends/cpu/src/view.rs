@@ -368,6 +368,12 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Where a column of a row lies, and the bytes from there to the next row's; not to be written through.
+    pub(crate) fn place(&self, row: usize, column: usize) -> (*const u8, usize) {
+        let Geometry { format, stride, .. } = self.geometry;
+        (self.data.wrapping_add(row * stride + format.row_bytes(column)), stride)
+    }
+
     /// Some columns of a row of a plain format.
     ///
     /// # Safety

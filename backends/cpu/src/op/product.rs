@@ -168,6 +168,8 @@ impl Task<'_> {
                 rows: packed.bytes(),
                 stride: packed.stride(),
                 picks,
+                next: panels.range(range.end..range.end).as_ptr(),
+                results: self.y.place(self.rows.start, first),
             };
             (kernels.multiply)(&operands, scratch);
             for (row, sums) in self.rows.clone().zip(scratch.chunks(width)) {

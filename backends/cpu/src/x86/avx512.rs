@@ -25,8 +25,8 @@ use crate::panel::{COLUMNS, Kind, ORDINARY};
 /// The most rows that weights are unpacked for in registers.
 const FEW: usize = 8;
 
-/// Bytes ahead that few rows have weights fetched from memory: beyond the end of a panel that is the next one. The
-/// processor's own prefetching is enough for one row; more of them fill its window with the work on a block or two.
+/// Bytes ahead that few rows have weights fetched from memory, in the next panel where this one ends. The processor's own
+/// prefetching is enough for one row; more of them fill its window with the work on a block or two.
 const AHEAD: usize = 8192;
 
 /// Blocks that are unpacked at once: 32 KiB of BF16 for two panels, half of that for integers.
@@ -461,31 +461,33 @@ unsafe fn widened(scales: *const u8) -> __m512i {
 /// [`Operands::check`] gave `P`, and this machine has the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bf16")]
 unsafe fn product<D: Dot, const P: usize>(operands: &Operands<'_>, sums: &mut [f32]) {
-    let Operands { blocks, panels, picks, .. } = *operands;
+    let Operands { blocks, panels, picks, next, results, .. } = *operands;
     let each = D::KIND.bytes(blocks);
     let row = |pick: u32| operands.rows[pick as usize * operands.stride..].as_ptr();
     if picks.len() <= FEW {
         for p in 0..P {
             let panel = panels[p * each..].as_ptr();
+            let next = if p + 1 < P { panel.wrapping_add(each) } else { next };
+            let panel = Panel { start: panel, blocks, each, next };
             let sums = sums[p * COLUMNS..].as_mut_ptr();
             // SAFETY: as the caller says.
             unsafe {
                 match *picks {
-                    [a] => few::<D, 1>(panel, blocks, [a].map(row), sums, P * COLUMNS),
-                    [a, b] => few::<D, 2>(panel, blocks, [a, b].map(row), sums, P * COLUMNS),
-                    [a, b, c] => few::<D, 3>(panel, blocks, [a, b, c].map(row), sums, P * COLUMNS),
-                    [a, b, c, d] => few::<D, 4>(panel, blocks, [a, b, c, d].map(row), sums, P * COLUMNS),
+                    [a] => few::<D, 1>(panel, [a].map(row), sums, P * COLUMNS),
+                    [a, b] => few::<D, 2>(panel, [a, b].map(row), sums, P * COLUMNS),
+                    [a, b, c] => few::<D, 3>(panel, [a, b, c].map(row), sums, P * COLUMNS),
+                    [a, b, c, d] => few::<D, 4>(panel, [a, b, c, d].map(row), sums, P * COLUMNS),
                     [a, b, c, d, e] => {
-                        few::<D, 5>(panel, blocks, [a, b, c, d, e].map(row), sums, P * COLUMNS);
+                        few::<D, 5>(panel, [a, b, c, d, e].map(row), sums, P * COLUMNS);
                     }
                     [a, b, c, d, e, f] => {
-                        few::<D, 6>(panel, blocks, [a, b, c, d, e, f].map(row), sums, P * COLUMNS);
+                        few::<D, 6>(panel, [a, b, c, d, e, f].map(row), sums, P * COLUMNS);
                     }
                     [a, b, c, d, e, f, g] => {
-                        few::<D, 7>(panel, blocks, [a, b, c, d, e, f, g].map(row), sums, P * COLUMNS);
+                        few::<D, 7>(panel, [a, b, c, d, e, f, g].map(row), sums, P * COLUMNS);
                     }
                     [a, b, c, d, e, f, g, h] => {
-                        few::<D, 8>(panel, blocks, [a, b, c, d, e, f, g, h].map(row), sums, P * COLUMNS);
+                        few::<D, 8>(panel, [a, b, c, d, e, f, g, h].map(row), sums, P * COLUMNS);
                     }
                     _ => {}
                 }
@@ -500,15 +502,21 @@ unsafe fn product<D: Dot, const P: usize>(operands: &Operands<'_>, sums: &mut [f
         unsafe { unpack::<D, P>(panels.as_ptr(), each, first..first + depth, &mut buffer) };
         let at = |pick: u32| row(pick).wrapping_add(first * D::RECORD);
         let weights = buffer.0.as_ptr().cast();
-        // What is unpacked next: in these panels, or in as many that come after them.
-        let next = match first + depth {
-            next if next < blocks => panels.as_ptr().wrapping_add(D::KIND.places(next)[0]),
-            _ => panels.as_ptr().wrapping_add(P * each),
+        let is_last = first + depth == blocks;
+        // What is unpacked next: in these panels, or in as many others.
+        let next = match is_last {
+            false => panels.as_ptr().wrapping_add(D::KIND.places(first + depth)[0]),
+            true => next,
         };
         // Tiles of about the same size: a row by itself takes as long as several.
         let rows = picks.len().div_ceil(picks.len().div_ceil(D::TILE));
         for (i, (picks, sums)) in picks.chunks(rows).zip(sums.chunks_mut(rows * P * COLUMNS)).enumerate() {
             let sums = sums.as_mut_ptr();
+            if is_last {
+                for r in i * rows..i * rows + picks.len() {
+                    _mm_prefetch::<_MM_HINT_T0>(results.0.wrapping_add(r * results.1).cast());
+                }
+            }
             let job =
                 Job { blocks: weights, depth, is_first: first == 0, next: (i == 0).then_some(next), each };
             // SAFETY: as the caller says, and the blocks were unpacked.
@@ -537,30 +545,42 @@ unsafe fn product<D: Dot, const P: usize>(operands: &Operands<'_>, sums: &mut [f
     }
 }
 
+/// A panel for few rows.
+#[derive(Clone, Copy)]
+struct Panel {
+    start: *const u8,
+    blocks: usize,
+    /// Its bytes.
+    each: usize,
+    /// The panel after it.
+    next: *const u8,
+}
+
 /// `R` rows by one panel, whose weights are unpacked in registers. Row `r` of the sums begins at `r · stride`.
 ///
 /// # Safety
 ///
 /// The panel and the rows have so many blocks, there is room for the sums, and this machine has the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bf16")]
-unsafe fn few<D: Dot, const R: usize>(
-    panel: *const u8,
-    blocks: usize,
-    rows: [*const u8; R],
-    sums: *mut f32,
-    stride: usize,
-) {
+#[inline(never)]
+unsafe fn few<D: Dot, const R: usize>(panel: Panel, rows: [*const u8; R], sums: *mut f32, stride: usize) {
     // SAFETY: as the caller says.
     unsafe {
         let table = D::table();
         let mut totals = [_mm512_setzero_ps(); R];
+        let Panel { start: panel, blocks, each, next } = panel;
+        let mut ahead = panel.wrapping_add(AHEAD);
         for block in 0..blocks {
             let [group, scales, codes] = D::KIND.places(block);
             if block % D::KIND.group() == 0 {
+                if group + AHEAD >= each {
+                    ahead = next.wrapping_add(AHEAD).wrapping_sub(each);
+                }
                 for line in 0..D::KIND.scales_bytes() / 64 {
-                    _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(group + AHEAD + 64 * line).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(group + 64 * line).cast());
                 }
             }
+            let ahead = ahead.wrapping_add(group + codes);
             let (scales, codes) = (panel.add(group + scales), panel.add(group + codes));
             let at = block * D::RECORD;
             for part in 0..D::PARTS {
@@ -572,11 +592,10 @@ unsafe fn few<D: Dot, const R: usize>(
                 }
                 for quarter in part * 4 / D::PARTS..(part + 1) * 4 / D::PARTS {
                     let bytes = D::KIND.block_bytes() / 4;
-                    let packed = codes.add(bytes * quarter);
                     for line in 0..bytes / 64 {
-                        _mm_prefetch::<_MM_HINT_T0>(packed.wrapping_add(AHEAD + 64 * line).cast());
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(bytes * quarter + 64 * line).cast());
                     }
-                    let packed = D::load(packed);
+                    let packed = D::load(codes.add(bytes * quarter));
                     for word in 0..D::WORDS {
                         let weights = D::unpack(table, packed, word);
                         for r in 0..R {
@@ -614,6 +633,7 @@ struct UnpackedBlock<const P: usize> {
 /// The panels, `each` bytes from one to the next, have these blocks, at most [`DEPTH`], and this machine has the
 /// instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bf16")]
+#[inline(never)]
 unsafe fn unpack<D: Dot, const P: usize>(
     panels: *const u8,
     each: usize,
@@ -665,6 +685,7 @@ struct Job<const P: usize> {
 /// The blocks were unpacked for `D`, the rows have them, there is room for the sums, and this machine has the
 /// instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bf16")]
+#[inline(never)]
 unsafe fn tile<D: Dot, const R: usize, const P: usize>(job: &Job<P>, rows: [*const u8; R], sums: *mut f32) {
     let Job { blocks, depth, is_first, next, each } = *job;
     // SAFETY: as the caller says.

@@ -234,8 +234,17 @@ fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
             }
             let multiply = |picks: &[u32]| {
                 let mut sums = vec![f32::NAN; picks.len() * count * COLUMNS];
-                let operands =
-                    Operands { numbers, kind, blocks, panels: &weights, rows: &records, stride, picks };
+                let operands = Operands {
+                    numbers,
+                    kind,
+                    blocks,
+                    panels: &weights,
+                    rows: &records,
+                    stride,
+                    picks,
+                    next: weights.as_ptr(),
+                    results: (sums.as_ptr().cast(), 0),
+                };
                 (panels.multiply)(&operands, &mut sums);
                 sums
             };
