@@ -10,6 +10,7 @@
 //! | `certificate` | what `conform` does with certificates |
 //! | `selection` | which configuration, backend and device |
 //! | `simulators` | what stands in for a vendor's driver |
+//! | `scratch_folder` | a temporary folder that an interrupted command does not leave behind |
 //! | `row_operator` | rows of a file through an operator, a chunk at a time |
 //! | `terminal` | colour, progress, logs |
 //! | `failure` | errors as they are printed, and exit codes |
@@ -31,6 +32,7 @@ mod new_folder;
 mod quantize;
 mod replay;
 mod row_operator;
+mod scratch_folder;
 mod selection;
 mod simulators;
 mod synth;
@@ -87,16 +89,20 @@ enum Command {
     /// The process in which `doctor` loads a plugin.
     #[command(hide = true)]
     DoctorWorker,
+    /// The process that removes a temporary folder when the command that made it is over.
+    #[command(hide = true)]
+    FolderKeeper,
 }
 
 /// Parses the arguments, runs the command and says how it ended.
 pub(crate) fn main() -> ExitCode {
     let Cli { selection, terminal, command } = Cli::parse();
-    if matches!(command, Command::ConformWorker) {
-        return conform::worker();
-    }
-    if matches!(command, Command::DoctorWorker) {
-        return doctor::worker();
+    // Those that others start have no log, and end in their own ways.
+    match command {
+        Command::ConformWorker => return conform::worker(),
+        Command::DoctorWorker => return doctor::worker(),
+        Command::FolderKeeper => return scratch_folder::keeper(),
+        _ => {}
     }
     terminal.start_logging();
     let result = match command {
@@ -112,7 +118,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Config(command) => command.run(&selection),
         Command::NewBackend(command) => command.run(),
         Command::Completions(command) => command.run(),
-        Command::ConformWorker | Command::DoctorWorker => unreachable!("they were dealt with above"),
+        Command::ConformWorker | Command::DoctorWorker | Command::FolderKeeper => {
+            unreachable!("they were dealt with above")
+        }
     };
     result.unwrap_or_else(|error| failure::report(&error, &terminal))
 }

@@ -12,9 +12,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mxhal_conformance::runner::{RunOptions, Target};
 use mxhal_simulated_cann_install as cann;
 use mxhal_simulated_cuda_install as cuda;
-use tempfile::TempDir;
 
 use super::failure::Usage;
+use super::scratch_folder::ScratchFolder;
 
 const SIMULATORS: &[Simulator] = &[
     Simulator {
@@ -93,7 +93,7 @@ pub(super) struct Product {
 
 /// A simulator that is laid out, until this is dropped.
 pub(super) struct Simulation {
-    _folder: TempDir,
+    _folder: ScratchFolder,
 }
 
 /// Takes the names of products, and lists them.
@@ -123,7 +123,7 @@ impl Product {
             return Err(Usage(text.to_owned()).into());
         };
         let library = self.library(path)?;
-        let folder = tempfile::Builder::new().prefix("mxhal-simulator-").tempdir()?;
+        let folder = ScratchFolder::new()?;
         let Installed { environment, options: added, remark } =
             install(folder.path(), &library, self.name, path)?;
         let given = &mut options.host_options;

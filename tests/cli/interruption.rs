@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Folder;
+use super::{Folder, cargo_build};
 
 #[test]
 fn an_interrupted_command_leaves_no_partial_file() {
@@ -41,20 +41,48 @@ fn an_interrupted_command_leaves_no_partial_file() {
     assert_eq!(&start, b"what was there");
 }
 
+#[test]
+fn an_interrupted_simulation_leaves_no_folder() {
+    cargo_build::library("mxhal-simulated-cann", "mxhal_simulated_cann");
+    let plugin = cargo_build::library("mxhal-ascend-plugin", "mxhal_ascend");
+    for signal in [Signal::INT, Signal::KILL] {
+        let folder = Folder::new();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mxhal"))
+            .current_dir(folder.0.path())
+            .env("TMPDIR", folder.0.path())
+            .args(["conform", "--simulate", "Ascend950PR_9599", "--plugin", plugin.to_str().unwrap()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let laid_out = || folder.names().iter().any(|name| folder.path(name).join("lib64").is_dir());
+        assert!(comes_true(laid_out), "{:?}", folder.names());
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(signal.as_raw()));
+        assert!(comes_true(|| folder.names().is_empty()), "{signal:?} left {:?}", folder.names());
+    }
+}
+
 /// Waits until the process has a file open that has bytes and no name.
 fn wait_until_it_writes(pid: Pid) {
-    let begin = Instant::now();
     let descriptors = format!("/proc/{pid}/fd");
+    let nameless = |entry: fs::DirEntry| {
+        let is_deleted =
+            fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().ends_with("(deleted)"));
+        is_deleted && fs::metadata(entry.path()).is_ok_and(|data| data.is_file() && data.len() > 1 << 20)
+    };
+    let writes = || fs::read_dir(&descriptors).is_ok_and(|entries| entries.flatten().any(nameless));
+    assert!(comes_true(writes), "the command has not begun to write");
+}
+
+/// Waits for something, a minute at most.
+fn comes_true(holds: impl Fn() -> bool) -> bool {
+    let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(60) {
-        let nameless = |entry: fs::DirEntry| {
-            let is_deleted =
-                fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().ends_with("(deleted)"));
-            is_deleted && fs::metadata(entry.path()).is_ok_and(|data| data.is_file() && data.len() > 1 << 20)
-        };
-        if fs::read_dir(&descriptors).is_ok_and(|entries| entries.flatten().any(nameless)) {
-            return;
+        if holds() {
+            return true;
         }
         thread::sleep(Duration::from_millis(5));
     }
-    panic!("the command has not begun to write");
+    false
 }
