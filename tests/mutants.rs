@@ -38,7 +38,7 @@ const fn otherwise(mutant: Mutant, caught_as: StateKind, time_factor: &'static s
 
 const RARE: &str = "^exact/(dequantize/every-code/64x128|permute)/";
 
-const MUTANTS: [Mutant; 87] = [
+const MUTANTS: [Mutant; 90] = [
     fails("nibbles-swapped", SuiteKind::Exact, "^exact/(de)?quantize/"),
     fails("ties-away", SuiteKind::Exact, "^exact/(de)?quantize/"),
     fails("floor-for-ceil", SuiteKind::Exact, "^exact/(de)?quantize/"),
@@ -63,6 +63,7 @@ const MUTANTS: [Mutant; 87] = [
     fails("weights-of-next-group", SuiteKind::Exact, "^exact/(grouped-)?matmul/"),
     fails("counts-cumulative", SuiteKind::Exact, "^exact/(grouped-)?matmul/"),
     fails("clamp-missing", SuiteKind::Bounded, "^bounded/(swiglu|combine)/"),
+    fails("nan-clamped-away", SuiteKind::Special, "^special/(swiglu|combine)/"),
     fails("alpha-ignored", SuiteKind::Bounded, "^bounded/swiglu/"),
     fails("interleaving-ignored", SuiteKind::Bounded, "^bounded/swiglu/"),
     fails("weight-on-the-other-side", SuiteKind::Bounded, "^bounded/(moe-ffn|swiglu)/"),
@@ -124,6 +125,8 @@ const MUTANTS: [Mutant; 87] = [
     fails("operator-size-equal", SuiteKind::Abi, "^abi/(sizes|plan)/"),
     fails("enum-guessed", SuiteKind::Abi, "^abi/(values|plan)/"),
     fails("unknown-kind-unnamed", SuiteKind::Abi, "^abi/(values|plan)/"),
+    fails("top-k-cut", SuiteKind::Abi, "^abi/(sense|plan)/"),
+    fails("excluded-tensor-ignored", SuiteKind::Abi, "^abi/(sense|plan)/"),
     fails("error-without-message", SuiteKind::Abi, "^abi/(null|device|plan)/"),
     fails("error-overrun", SuiteKind::Abi, "^abi/(error|plan)/"),
     fails("result-overrun", SuiteKind::Abi, "^abi/(sizes|plan)/"),

@@ -71,7 +71,8 @@ pub(crate) fn tensor(random: &mut Random, format: Format, shape: &[usize], draw:
     }
 }
 
-fn plain(random: &mut Random, count: usize, columns: usize, draw: Draw) -> Vec<f64> {
+/// Numbers drawn so, for `count` elements of a plain format in rows of so many columns.
+pub(crate) fn plain(random: &mut Random, count: usize, columns: usize, draw: Draw) -> Vec<f64> {
     let sizes: Vec<f64> = (0..columns).map(|_| power_of_two(random.between(-2, 2))).collect();
     let one = |index: usize, random: &mut Random| match draw {
         Draw::Ordinary { base } => random.normal() * sizes[index % columns] * power_of_two(base),

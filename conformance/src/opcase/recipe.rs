@@ -1,6 +1,6 @@
 //! Recipes: which data a case is asked about. A recipe and a seed give the same bytes on every machine.
 
-use mxhal_core::op::{Argument, Combine, Matmul, Op, Role, Route};
+use mxhal_core::op::{Argument, Combine, Matmul, Op, Role, Route, SwiGlu};
 use mxhal_core::{Format, HostBuffer};
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +55,7 @@ pub enum Values {
     SignedZeros,
     /// For Quantize: largest magnitudes within 2^−22 above a boundary of the `ceil` rule.
     Boundary,
-    /// NaN and infinities: in blocks to quantize, in rows to multiply.
+    /// NaN and infinities: in blocks to quantize, in rows to multiply, among gates and ups.
     NonFinite,
     /// For Dequantize: every code under every scale byte, as far as the rows go.
     EveryCode,
@@ -169,7 +169,13 @@ impl DataRecipe {
                 let weights: Vec<f64> = (0..shape.iter().product()).map(|_| weight(random)).collect();
                 floats(Format::F32, &shape, weights)
             }
-            (Op::SwiGlu(_), "x") => draw_as(random, Draw::Ordinary { base: 2 }),
+            (Op::SwiGlu(swiglu), "x") => {
+                let mut values = draw::plain(random, shape.iter().product(), shape[1], SWIGLU);
+                if self.values == Values::NonFinite {
+                    break_gates_and_ups(random, swiglu, &mut values);
+                }
+                floats(argument.format, &shape, values)
+            }
             (_, "bias" | "gate_up_bias" | "down_bias") => draw_as(random, operands.bias),
             (Op::Matmul(each), "a") => input_of_product(random, each, &shape, operands.input),
             (Op::GroupedMatmul(grouped), "a") => {
@@ -244,6 +250,34 @@ impl Operands {
             input: Draw::Integers { base: input_base, spread: input_spread },
             weight: Draw::Integers { base: weight_base, spread: weight_spread },
             bias: Draw::Integers { base: bias_base, spread: 0 },
+        }
+    }
+}
+
+/// How gates and ups are drawn.
+const SWIGLU: Draw = Draw::Ordinary { base: 2 };
+
+/// Puts a NaN or an infinity among the gates or the ups of each row but the first, and a second one into longer rows. No
+/// gate is -infinity, of which it is not said what becomes.
+fn break_gates_and_ups(random: &mut Random, swiglu: &SwiGlu, values: &mut [f64]) {
+    const BROKEN: [(bool, f64); 5] = [
+        (true, f64::NAN),
+        (false, f64::NAN),
+        (true, f64::INFINITY),
+        (false, f64::INFINITY),
+        (false, f64::NEG_INFINITY),
+    ];
+    let n = swiglu.n;
+    for (row, values) in values.chunks_mut(2 * n).enumerate().skip(1) {
+        for (is_gate, value) in
+            [BROKEN[row % 5], BROKEN[(row + row / 5) % 5]].into_iter().take(n.div_ceil(64))
+        {
+            let column = random.below(n);
+            let place = match swiglu.form.interleaved {
+                true => 2 * column + usize::from(!is_gate),
+                false => column + if is_gate { 0 } else { n },
+            };
+            values[place] = value;
         }
     }
 }

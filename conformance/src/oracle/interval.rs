@@ -161,6 +161,10 @@ impl Range {
         self.low.is_nan()
     }
 
+    fn is_surely_infinite(self) -> bool {
+        self.low.is_infinite() && self.low == self.high
+    }
+
     fn map(self, monotone: impl Fn(f64) -> f64) -> Self {
         Self { low: monotone(self.low), high: monotone(self.high) }
     }
@@ -311,7 +315,7 @@ fn quantize_ranges(x: &[Range], blocks: Blocks) -> Vec<Range> {
     let is_open = |ranges: &[Range]| ranges.iter().any(|range| !range.is_finite() && !range.is_nan());
     let row_is_open = blocks.format() == Format::Nvfp4 && is_open(x);
     let quantize = |block: &[Range]| {
-        if block.iter().any(|range| range.is_nan()) {
+        if block.iter().any(|range| range.is_nan() || range.is_surely_infinite()) {
             vec![Range::NAN; block.len()]
         } else if row_is_open || is_open(block) {
             vec![Range::ANYTHING; block.len()]

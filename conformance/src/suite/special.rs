@@ -1,6 +1,8 @@
 //! NaN scales, the ends of the scales' range, overflow, signed zeros, saturated blocks, ids of nobody.
 
-use mxhal_core::op::{Combine, Dequantize, GroupedMatmul, Matmul, MoeFfn, Permute, Quantize};
+use mxhal_core::op::{
+    Combine, Dequantize, GroupedMatmul, Matmul, MoeFfn, Permute, Quantize, SwiGlu, SwiGluForm,
+};
 use mxhal_core::{Format, Quantization, ScaleRule};
 
 use super::SuiteKind;
@@ -87,6 +89,16 @@ fn non_finite(listing: &mut Listing) {
         listing.add("non-finite", OpCase::new(each, Values::NonFinite, Tier::Bounded));
         let op = GroupedMatmul { each, groups: 3 };
         listing.add("non-finite", OpCase::new(op, Values::NonFinite, Tier::Bounded));
+    }
+    for form in [SwiGluForm::silu(0.0), SwiGluForm::silu(10.0), SwiGluForm::gpt_oss(7.0)] {
+        let plain =
+            [Format::F32, Format::Bf16, Format::F16].map(|format| (format, Quantization::new(format)));
+        let quantized = quantizations().into_iter().filter(|to| to.rule == Quantization::new(to.format).rule);
+        for (input, to) in plain.into_iter().chain(quantized.map(|to| (Format::Bf16, to))) {
+            let row_weights = input == Format::Bf16;
+            let op = SwiGlu { rows: 12, n: 160, form, input, row_weights, to };
+            listing.add("non-finite", OpCase::new(op, Values::NonFinite, Tier::Bounded));
+        }
     }
     let op = Combine {
         tokens: 8,

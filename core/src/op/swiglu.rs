@@ -87,7 +87,8 @@ impl SwiGluForm {
 /// | `y` | output | `to.format` | `[rows, n]` |
 ///
 /// With a block-scaled `to` the value is rounded to BF16 first and then quantized, as DeepSeek's inference code does.
-/// Relative error at most 2^-20 before rounding, or 2^-126 absolute.
+/// Relative error at most 2^-20 before rounding, or 2^-126 absolute. A NaN among gate and up stays one, with a limit
+/// too. Of a gate of -infinity, where the formula gives NaN and its limit is 0, nothing is demanded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SwiGlu {
     /// The most rows of a run.

@@ -6,11 +6,11 @@ use std::ffi::{c_char, c_void};
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mxhal_core::{Error, Format};
+use mxhal_core::{Error, Format, Status};
 use mxhal_ffi::convert::{empty, error_to_c, give};
 use mxhal_ffi::sys::{
     self, mxhal_answer, mxhal_device, mxhal_device_info, mxhal_error, mxhal_event, mxhal_host, mxhal_op,
-    mxhal_op_dequantize, mxhal_plan, mxhal_plugin, mxhal_stream,
+    mxhal_op_dequantize, mxhal_op_route, mxhal_plan, mxhal_plugin, mxhal_stream, mxhal_tensor, mxhal_weights,
 };
 
 use crate::abi::{Opened, Opening};
@@ -161,6 +161,89 @@ pub(crate) fn enum_guessed(opened: &mut Opened<'_>) {
     keep(opened.table);
     opened.table.plan_create = Some(create);
     opened.table.op_supports = Some(supports);
+}
+
+/// More experts are chosen than there are: as many as there are then.
+pub(crate) fn top_k_cut(opened: &mut Opened<'_>) {
+    /// The operator with as many experts as can be chosen.
+    unsafe fn cut(op: *const mxhal_op) -> Option<mxhal_op_route> {
+        // SAFETY: the host's, by the contract null or an operator of as many bytes as it says.
+        let head = unsafe { op.as_ref() }?;
+        if head.kind != sys::MXHAL_OP_ROUTE || (head.struct_size as usize) < size_of::<mxhal_op_route>() {
+            return None;
+        }
+        // SAFETY: it is an operator of this kind, and whole.
+        let mut route = unsafe { op.cast::<mxhal_op_route>().read() };
+        route.top_k = route.top_k.min(route.experts);
+        route.op.struct_size = size_of::<mxhal_op_route>() as u32;
+        Some(route)
+    }
+
+    unsafe extern "C" fn create(
+        device: *mut mxhal_device,
+        op: *const mxhal_op,
+        plan: *mut *mut mxhal_plan,
+        error: *mut mxhal_error,
+    ) -> i32 {
+        // SAFETY: handed on as it came, but for the operator, which lives during the call.
+        unsafe {
+            let cut = cut(op);
+            let op = cut.as_ref().map_or(op, |cut| &raw const cut.op);
+            right().plan_create.expect(FILLED)(device, op, plan, error)
+        }
+    }
+
+    keep(opened.table);
+    opened.table.plan_create = Some(create);
+}
+
+/// A tensor that the operator does not have is as good as null: where a run with it is refused, it is run without.
+pub(crate) fn excluded_tensor_ignored(opened: &mut Opened<'_>) {
+    unsafe extern "C" fn run(
+        plan: *const mxhal_plan,
+        stream: *mut mxhal_stream,
+        tensors: *const *const mxhal_tensor,
+        tensor_count: u32,
+        weights: *const *const mxhal_weights,
+        weights_count: u32,
+        workspace: *mut c_void,
+        workspace_bytes: u64,
+        error: *mut mxhal_error,
+    ) -> i32 {
+        let go = |tensors: *const *const mxhal_tensor| {
+            // SAFETY: handed on as it came; where tensors are others, there are as many.
+            unsafe {
+                right().plan_run.expect(FILLED)(
+                    plan,
+                    stream,
+                    tensors,
+                    tensor_count,
+                    weights,
+                    weights_count,
+                    workspace,
+                    workspace_bytes,
+                    error,
+                )
+            }
+        };
+        let status = go(tensors);
+        if status != Status::InvalidArgument as i32 || tensors.is_null() {
+            return status;
+        }
+        // SAFETY: by the contract there are as many.
+        let given = unsafe { std::slice::from_raw_parts(tensors, tensor_count as usize) };
+        for place in 0..given.len() {
+            let mut others = given.to_vec();
+            others[place] = std::ptr::null();
+            if go(others.as_ptr()) == 0 {
+                return 0;
+            }
+        }
+        go(tensors)
+    }
+
+    keep(opened.table);
+    opened.table.plan_run = Some(run);
 }
 
 /// An unknown operator is refused, and nobody learns which it was.

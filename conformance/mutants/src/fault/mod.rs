@@ -61,7 +61,7 @@ impl Fault {
 }
 
 /// Every fault; the README beside this crate names the suite that each is caught by.
-pub(crate) static FAULTS: [Fault; 88] = [
+pub(crate) static FAULTS: [Fault; 91] = [
     // Nothing: the twin that must pass.
     Fault { name: "none", wrong: Wrong::Nothing },
     // Quantize to MXFP4 packs the even index into the high nibble.
@@ -112,6 +112,8 @@ pub(crate) static FAULTS: [Fault; 88] = [
     Fault { name: "counts-cumulative", wrong: Wrong::Run(moe::counts_cumulative) },
     // SwiGLU does not clamp gate and up.
     Fault { name: "clamp-missing", wrong: Wrong::Operator(gates::clamp_missing) },
+    // SwiGLU with a limit takes a NaN for the limit.
+    Fault { name: "nan-clamped-away", wrong: Wrong::Run(gates::nan_clamped_away) },
     // SwiGLU in gpt-oss's form has the gate of SiLU.
     Fault { name: "alpha-ignored", wrong: Wrong::Operator(gates::alpha_ignored) },
     // SwiGLU takes alternating gate and up for halves.
@@ -218,6 +220,10 @@ pub(crate) static FAULTS: [Fault; 88] = [
     Fault { name: "enum-guessed", wrong: Wrong::Table(abi::enum_guessed) },
     // An unknown operator is refused without its number.
     Fault { name: "unknown-kind-unnamed", wrong: Wrong::Table(abi::unknown_kind_unnamed) },
+    // Route takes no more experts than there are, however many are asked for.
+    Fault { name: "top-k-cut", wrong: Wrong::Table(abi::top_k_cut) },
+    // A run does not look at tensors that its operator does not have.
+    Fault { name: "excluded-tensor-ignored", wrong: Wrong::Table(abi::excluded_tensor_ignored) },
     // A device that does not exist is refused without a message.
     Fault { name: "error-without-message", wrong: Wrong::Table(abi::error_without_message) },
     // A message is written into an error that has no room for one.

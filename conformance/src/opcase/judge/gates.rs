@@ -52,12 +52,17 @@ fn judge_quantized_swiglu(h: &Matrix, to: Quantization, got: &HostBuffer) -> Res
         .values
         .iter()
         .map(|&value| {
+            if !value.is_finite() {
+                return interval::Range { low: value, high: value };
+            }
             let error = swiglu::error_before_rounding(value);
             let bf16 = |end: f64| Float::BF16.round(end);
             interval::Range { low: bf16(value - error), high: bf16(value + error) }
         })
         .collect();
-    let is_certain = |ranges: &[interval::Range]| ranges.iter().all(|range| range.low == range.high);
+    let is_certain = |ranges: &[interval::Range]| {
+        ranges.iter().all(|range| range.low == range.high || (range.low.is_nan() && range.high.is_nan()))
+    };
     let values = read(got);
     let columns = h.columns.max(1);
     for (row, ranges) in ranges.chunks(columns).enumerate() {

@@ -87,13 +87,15 @@ impl OpBytes {
 /// A member that holds a format or an enum value: its name and its place in the struct.
 pub(super) type Member = (&'static str, usize);
 
+/// The members of these names in a struct of the header.
+macro_rules! members {
+    ($type:ident: $($name:literal $($field:ident).+),*) => {
+        vec![$(($name, offset_of!(sys::$type, $($field).+))),*]
+    };
+}
+
 /// Those members of an operator. What the header says is ignored, or is a switch, is not among them.
 pub(super) fn enumerations(kind: OpKind) -> Vec<Member> {
-    macro_rules! members {
-        ($type:ident: $($name:literal $($field:ident).+),*) => {
-            vec![$(($name, offset_of!(sys::$type, $($field).+))),*]
-        };
-    }
     match kind {
         OpKind::Quantize => members!(mxhal_op_quantize:
             "input_format" input_format, "to.format" to.format, "to.scale_rule" to.scale_rule),
@@ -114,6 +116,23 @@ pub(super) fn enumerations(kind: OpKind) -> Vec<Member> {
         OpKind::MoeFfn => members!(mxhal_op_moe_ffn:
             "weight_format" weight_format, "activation.format" activation.format, "form.variant" form.variant,
             "weight_position" weight_position, "output_format" output_format),
+        _ => Vec::new(),
+    }
+}
+
+/// The members of an operator that are 0 or 1. That of a shared expert counts where there is one.
+pub(super) fn switches(kind: OpKind) -> Vec<Member> {
+    match kind {
+        OpKind::Matmul => members!(mxhal_op_matmul: "has_bias" has_bias),
+        OpKind::GroupedMatmul => members!(mxhal_op_grouped_matmul: "has_bias" each.has_bias),
+        OpKind::SwiGlu => members!(mxhal_op_swiglu:
+            "form.interleaved" form.interleaved, "has_row_weights" has_row_weights),
+        OpKind::Route => members!(mxhal_op_route:
+            "has_bias" has_bias, "ids_given" ids_given, "renormalize" renormalize),
+        OpKind::Permute => members!(mxhal_op_permute: "has_weights" has_weights),
+        OpKind::Combine => members!(mxhal_op_combine: "weighted" weighted),
+        OpKind::MoeFfn => members!(mxhal_op_moe_ffn:
+            "form.interleaved" form.interleaved, "has_bias" has_bias),
         _ => Vec::new(),
     }
 }

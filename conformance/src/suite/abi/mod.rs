@@ -5,9 +5,11 @@
 //! | `identity` | who it is, in the file and in memory; the table |
 //! | `nulls` | null handles, places and errors |
 //! | `values` | numbers and sizes that are unknown, too small or larger |
+//! | `sense` | operators that make no sense |
 //! | `device` | opening, closing, order of destruction, threads |
 //! | `queue` | memory, copies, streams and events |
-//! | `plan` | what a run and prepared weights refuse |
+//! | `plan` | what a run refuses |
+//! | `weights` | what weights are made from and give back |
 //! | `footprint` | memory that is kept from call to call, or asked for in a run |
 //! | `host` | hosts of other versions: shorter tables, longer ones full of poison; opened again after a shutdown |
 //!
@@ -24,9 +26,11 @@ mod nulls;
 mod plan;
 mod queue;
 mod raw;
+mod sense;
 mod session;
 mod tables;
 mod values;
+mod weights;
 
 use std::time::Duration;
 
@@ -114,8 +118,10 @@ pub fn cases(seed: u64) -> Vec<Case> {
         identity::QUESTIONS,
         nulls::QUESTIONS,
         values::QUESTIONS,
+        sense::QUESTIONS,
         queue::QUESTIONS,
         plan::QUESTIONS,
+        weights::QUESTIONS,
         footprint::QUESTIONS,
     ];
     let quick = tables.into_iter().flatten().map(|question| (question, 60));

@@ -1,16 +1,19 @@
-//! What a run refuses, and what prepared weights do.
+//! What a run refuses.
 
-use mxhal_core::HostBuffer;
 use mxhal_core::Status::{InvalidArgument, Unsupported};
-use mxhal_core::op::{Extent, Role};
+use mxhal_core::op::{
+    Combine, Extent, GroupedMatmul, Matmul, MoeFfn, Permute, Role, Route, Score, SwiGlu, SwiGluForm,
+    WeightPosition,
+};
+use mxhal_core::{Format, Op, Quantization};
 use mxhal_ffi::convert;
 use mxhal_ffi::sys::{self, mxhal_tensor};
 
 use super::Questions;
-use super::answer::{Answer, Finding, ensure, wrong};
+use super::answer::{Answer, Finding, ensure};
 use super::identity::printable;
-use super::raw::{Address, Weights};
-use super::session::{Planned, parts_to_c, zero_parts};
+use super::raw::Address;
+use super::session::{Planned, Session};
 use crate::outcome::Outcome;
 use crate::subject::Subject;
 
@@ -20,15 +23,13 @@ pub(super) const QUESTIONS: Questions = &[
     ("plan/zero-rows", zero_rows),
     ("plan/tensor-count", tensor_count),
     ("plan/tensor-missing", tensor_missing),
+    ("plan/tensor-excluded", tensor_excluded),
     ("plan/tensor-shape", tensor_shape),
     ("plan/tensor-format", tensor_format),
     ("plan/tensor-bytes", tensor_bytes),
     ("plan/too-many-rows", too_many_rows),
     ("plan/weights-count", weights_count),
     ("plan/workspace-too-small", workspace_too_small),
-    ("weights/info", weights_info),
-    ("weights/parts", weights_parts),
-    ("weights/export", weights_export),
 ];
 
 fn info(subject: &Subject) -> Finding {
@@ -91,18 +92,35 @@ fn tensor_missing(subject: &Subject) -> Finding {
     let planned = Planned::any(subject)?;
     for (place, argument) in planned.op.arguments().iter().enumerate() {
         let mut tensors = planned.tensors.clone();
-        let name = argument.name;
-        let why = if argument.present {
-            tensors[place] = None;
-            format!("null for the tensor `{name}`")
-        } else {
-            // Any tensor, where the attributes exclude one.
-            tensors[place] = planned.tensors.iter().flatten().next().copied();
-            format!("a tensor `{name}`, which the attributes exclude,")
-        };
-        run_with(&planned, &tensors).refused(InvalidArgument, &why)?;
+        if tensors[place].take().is_some() {
+            let why = format!("null for the tensor `{}`", argument.name);
+            run_with(&planned, &tensors).refused(InvalidArgument, &why)?;
+        }
     }
     planned.run()
+}
+
+/// Where the attributes exclude a tensor, null is passed, and nothing else will do.
+fn tensor_excluded(subject: &Subject) -> Finding {
+    let mut asked = 0;
+    for op in bare_operators() {
+        let Some(mut planned) = Planned::of(Session::open(subject)?, op)? else { continue };
+        for (place, argument) in op.arguments().iter().enumerate().filter(|(_, argument)| !argument.present) {
+            let mut tensors = planned.tensors.clone();
+            // Of the right shape, so that nothing else is wrong with it.
+            let layout = argument.layout(op.max_rows()).map_err(Outcome::from)?;
+            tensors[place] = Some(planned.tensor(layout)?);
+            let why = format!("a tensor `{}`, which the attributes of {} exclude,", argument.name, op.kind());
+            run_with(&planned, &tensors).refused(InvalidArgument, &why)?;
+            asked += 1;
+        }
+        planned.run()?;
+    }
+    if asked > 0 {
+        return Ok(());
+    }
+    let text = "no operator is supported of those that can have more tensors".to_owned();
+    Err(Box::new(Outcome::Skipped { text }))
 }
 
 fn tensor_shape(subject: &Subject) -> Finding {
@@ -212,66 +230,62 @@ fn workspace_too_small(subject: &Subject) -> Finding {
     planned.run()
 }
 
-fn weights_info(subject: &Subject) -> Finding {
-    let planned = Planned::with_weights(subject)?;
-    for (weights, desc) in planned.weights.iter().zip(planned.op.weights()) {
-        let mut info: sys::mxhal_weights_info = convert::empty();
-        info.desc = convert::empty();
-        planned.raw.weights_info(*weights, Some(&mut info)).ok_and_silent()?;
-        let said = convert::weights_desc_from_c(&info.desc)
-            .map_err(|error| wrong(format!("weights_info gave a description that is none: {error}")))?;
-        ensure(said == desc, || format!("weights_info says {said:?} of weights prepared as {desc:?}"))?;
-        ensure(info.bytes > 0, || "weights_info says that the weights hold no bytes".to_owned())?;
-    }
-    Ok(())
-}
-
-fn weights_parts(subject: &Subject) -> Finding {
-    let planned = Planned::with_weights(subject)?;
-    let desc = planned.op.weights()[0];
-    let buffers = zero_parts(&desc)?;
-    let parts = parts_to_c(&buffers)?;
-    let desc = convert::weights_desc_to_c(&desc).map_err(Outcome::from)?;
-    let prepare = |desc: &sys::mxhal_weights_desc, parts: &[mxhal_tensor], why: &str| {
-        let parts: Vec<&mxhal_tensor> = parts.iter().collect();
-        let mut weights = Weights::NULL;
-        let answer = planned.raw.weights_prepare(planned.device, Some(desc), &parts, Some(&mut weights));
-        if answer.status == 0 {
-            planned.raw.weights_destroy(weights).ok()?;
+/// Operators that can have more tensors than these have.
+fn bare_operators() -> [Op; 7] {
+    let each = Matmul::mxfp4(4, 64, 128, Quantization::none());
+    let (form, to) = (SwiGluForm::silu(0.0), Quantization::none());
+    [
+        each.into(),
+        GroupedMatmul { each, groups: 2 }.into(),
+        SwiGlu { rows: 4, n: 64, form, input: Format::Bf16, row_weights: false, to }.into(),
+        Route {
+            tokens: 4,
+            experts: 8,
+            top_k: 2,
+            score: Score::Softmax,
+            bias: false,
+            ids_given: false,
+            renormalize: true,
+            scale: 1.0,
         }
-        answer.refused(InvalidArgument, why).map(drop)
-    };
-    prepare(&desc, &[], "no parts")?;
-    let changed = |change: fn(&mut mxhal_tensor)| {
-        let mut parts = parts.clone();
-        parts.iter_mut().for_each(change);
-        parts
-    };
-    // What is left out stays in memory, in case the fault is not noticed.
-    prepare(&desc, &changed(|part| part.shape[0] -= 1), "a row too few")?;
-    prepare(&desc, &changed(|part| part.data_bytes -= 1), "a byte of data too few")?;
-    prepare(&desc, &changed(|part| part.format = sys::MXHAL_U8), "parts of another format")?;
-    let short = sys::mxhal_weights_desc { struct_size: 8, ..desc };
-    prepare(&short, &parts, "a description that is too short")
-}
-
-fn weights_export(subject: &Subject) -> Finding {
-    let planned = Planned::with_weights(subject)?;
-    let desc = planned.op.weights()[0];
-    let layout = desc.layout().map_err(Outcome::from)?;
-    let mut buffer = HostBuffer::zeroed(layout);
-    buffer.data.fill(0xee);
-    buffer.scales.fill(0xee);
-    let to = parts_to_c(std::slice::from_ref(&buffer))?[0];
-    let raw = planned.raw;
-    raw.weights_export(planned.weights[0], None).refused(InvalidArgument, "a null tensor")?;
-    let short = mxhal_tensor { data_bytes: to.data_bytes - 1, ..to };
-    raw.weights_export(planned.weights[0], Some(&short))
-        .refused(InvalidArgument, "a byte of data too few")?;
-    let mut other = to;
-    other.shape[1] -= 1;
-    raw.weights_export(planned.weights[0], Some(&other)).refused(InvalidArgument, "a row too few")?;
-    Ok(())
+        .into(),
+        Permute {
+            tokens: 4,
+            columns: 64,
+            experts: 4,
+            top_k: 2,
+            format: Format::Bf16,
+            weights: false,
+            mapped: None,
+        }
+        .into(),
+        Combine {
+            tokens: 4,
+            columns: 64,
+            top_k: 2,
+            input: Format::Bf16,
+            output: Format::F32,
+            weighted: false,
+            addend: None,
+        }
+        .into(),
+        MoeFfn {
+            tokens: 4,
+            hidden: 64,
+            inner: 64,
+            experts: 4,
+            top_k: 2,
+            weight: Format::Mxfp4,
+            activation: to,
+            form,
+            weight_position: WeightPosition::AfterDown,
+            bias: false,
+            output: Format::F32,
+            mapped: None,
+            shared: None,
+        }
+        .into(),
+    ]
 }
 
 /// Changes one tensor after another, and demands that the run is refused; in the end that it runs as it should.

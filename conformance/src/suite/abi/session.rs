@@ -200,6 +200,11 @@ impl<'a> Planned<'a> {
         Ok(self)
     }
 
+    /// Memory for one more tensor, every byte of it zero.
+    pub(super) fn tensor(&mut self, layout: Layout) -> Finding<mxhal_tensor> {
+        self.session.tensor(layout)
+    }
+
     /// Runs it as it should be run, and waits.
     pub(super) fn run(&self) -> Finding {
         self.run_on(self.stream)?;
@@ -251,8 +256,16 @@ pub(super) struct Shared<'a> {
 
 /// Host memory of zeroes for each part of weights: one a group.
 pub(super) fn zero_parts(desc: &WeightsDesc) -> Finding<Vec<HostBuffer>> {
-    let layout = Layout::contiguous(desc.format, &[desc.n, desc.k]).map_err(Outcome::from)?;
-    Ok(vec![HostBuffer::zeroed(layout); desc.groups])
+    zero_parts_of(desc, &vec![desc.n; desc.groups])
+}
+
+/// The same for parts of so many rows each.
+pub(super) fn zero_parts_of(desc: &WeightsDesc, rows: &[usize]) -> Finding<Vec<HostBuffer>> {
+    let part = |&rows: &usize| {
+        let layout = Layout::contiguous(desc.format, &[rows, desc.k]).map_err(Outcome::from)?;
+        Ok(HostBuffer::zeroed(layout))
+    };
+    rows.iter().map(part).collect()
 }
 
 /// The parts as they are passed. They live as long as the buffers.
