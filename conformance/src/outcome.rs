@@ -60,6 +60,10 @@ pub struct Failure {
     /// The place of the worst element, outermost index first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub index: Vec<usize>,
+    /// The block within the row, where the tensor has blocks and one of them is to blame: its scale, if the place has no
+    /// column.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub block: Option<usize>,
     /// What was expected there.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expected: Option<String>,
@@ -78,6 +82,19 @@ impl Failure {
     /// A failure that is said in a sentence.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), ..Self::default() }
+    }
+
+    /// Where it was seen: `y[3, 40], block 1`; empty where that is not known.
+    pub fn place(&self) -> String {
+        let Some(tensor) = &self.tensor else { return String::new() };
+        let mut place = tensor.clone();
+        if !self.index.is_empty() {
+            place.push_str(&format!("{:?}", self.index));
+        }
+        if let Some(block) = self.block {
+            place.push_str(&format!(", block {block}"));
+        }
+        place
     }
 }
 

@@ -18,6 +18,7 @@ use super::format::{
     E2M1, E4M3, Float, e4m3, e8m0, exponent, nearest_e2m1, nearest_e4m3, nearest_int8, power_of_two,
 };
 use super::{Error, Format, Matrix, Mismatch, Quantization, ScaleRule, expect_size};
+use crate::outcome::number;
 
 /// A tensor that was quantized, in the canonical layout.
 #[derive(Clone, Debug, PartialEq)]
@@ -204,17 +205,29 @@ impl Blocks {
             }
         }
         Err(match wrong {
-            Some((element, answer)) => WrongBlock {
-                element: Some(element),
-                expected: format!("the code {:#04x} under the scale byte {scale}", answer.codes[element]),
-                got: format!("{:#04x}", codes[element]),
-            },
+            Some((place, answer)) => {
+                let code = |code| shown(code, element(self.to.format, code));
+                WrongBlock {
+                    element: Some(place),
+                    expected: format!(
+                        "{} under the scale byte {}",
+                        code(answer.codes[place]),
+                        self.shown_scale(scale)
+                    ),
+                    got: code(codes[place]),
+                }
+            }
             None => {
-                let scales: Vec<String> = allowed.iter().map(|answer| answer.scale.to_string()).collect();
+                let scales: Vec<String> =
+                    allowed.iter().map(|answer| self.shown_scale(answer.scale)).collect();
                 let expected = format!("the scale byte {}", scales.join(" or "));
-                WrongBlock { element: None, expected, got: scale.to_string() }
+                WrongBlock { element: None, expected, got: self.shown_scale(scale) }
             }
         })
+    }
+
+    fn shown_scale(&self, scale: u8) -> String {
+        shown(scale, if self.to.format == Format::Nvfp4 { e4m3(scale) } else { e8m0(scale) })
     }
 
     fn first_wrong(&self, answer: &Answer, codes: &[u8]) -> Option<usize> {
@@ -285,6 +298,11 @@ impl Blocks {
     }
 }
 
+/// A byte and what it stands for: `0x0d (-3)`.
+fn shown(byte: u8, value: f64) -> String {
+    format!("{byte:#04x} ({})", number(value))
+}
+
 /// The factor of an NVFP4 row.
 pub(crate) fn factor_of(row: &[f64]) -> f32 {
     let finite = row.iter().filter(|value| value.is_finite());
@@ -349,10 +367,13 @@ mod tests {
         codes[40] = 12;
         let error = check(&x, mxfp4(ScaleRule::Floor), &[125, 127], &codes, &[]).unwrap_err();
         let expected =
-            "row 0, block 1, element 40: expected the code 0x0d under the scale byte 127, got 0x0c";
+            "row 0, block 1, element 40: expected 0x0d (-3) under the scale byte 0x7f (1), got 0x0c (-2)";
         assert_eq!(error.to_string(), expected);
         let error = check(&x, mxfp4(ScaleRule::Floor), &[124, 127], &codes, &[]).unwrap_err();
-        assert_eq!(error.to_string(), "row 0, block 0: expected the scale byte 125, got 124");
+        assert_eq!(
+            error.to_string(),
+            "row 0, block 0: expected the scale byte 0x7d (0.25), got 0x7c (0.125)"
+        );
     }
 
     #[test]

@@ -92,9 +92,10 @@ pub(crate) fn wrong_answer(error: Error) -> Failure {
     match error {
         Error::Mismatch(mismatch) => Failure {
             index: [Some(mismatch.row), mismatch.element].into_iter().flatten().collect(),
-            expected: Some(mismatch.expected.clone()),
-            got: Some(mismatch.got.clone()),
-            ..Failure::new(format!("not an allowed answer: {mismatch}"))
+            block: mismatch.block,
+            expected: Some(mismatch.expected),
+            got: Some(mismatch.got),
+            ..Failure::new("not an allowed answer")
         },
         other => Failure::new(format!("the oracle cannot answer: {other}")),
     }

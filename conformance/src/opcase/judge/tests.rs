@@ -13,6 +13,7 @@ use crate::opcase::recipe::{DataRecipe, Values};
 use crate::opcase::tensor::{floats, integers, layout, read, read_rows};
 use crate::oracle::format::Float;
 use crate::oracle::{self, Matrix};
+use crate::report::{State, text};
 
 /// A run whose outputs are right, by the oracle.
 struct Right {
@@ -32,6 +33,12 @@ impl Right {
     fn with(mut self, name: &str, output: HostBuffer) -> Self {
         let place = self.place(name);
         self.outputs[place] = Some(output);
+        self
+    }
+
+    fn with_input(mut self, name: &str, input: HostBuffer) -> Self {
+        let place = self.place(name);
+        self.inputs.tensors[place] = Some(input);
         self
     }
 
@@ -84,6 +91,21 @@ fn one_bit_of_a_code_or_a_scale_is_seen() {
         assert_eq!(right.tampered("y", |y| y.data[7] ^= 1).tensor.as_deref(), Some("y"));
         assert_eq!(right.tampered("y", |y| y.scales[1] ^= 1).index[0], 0);
     }
+    let (to, mut row) = (Quantization::new(Format::Mxfp4), vec![0.0; 64]);
+    (row[32], row[40]) = (6.0, -3.0);
+    let right = Right::new(Quantize { rows: 1, k: 64, input: Format::F32, to }, Values::Ties, Tier::Exact);
+    let x = Matrix::new(1, 64, row).unwrap();
+    let right = right.with_input("x", floats(Format::F32, &[1, 64], x.values.iter().copied()));
+    let right = right.with("y", quantized(&x, to));
+    let code = right.tampered("y", |y| y.data[20] ^= 1);
+    let said = |failure: &Failure| text::details(&State::Fail(failure.clone()));
+    assert_eq!(
+        said(&code),
+        "at y[0, 40], block 1, expected 0x0d (-3) under the scale byte 0x7f (1), got 0x0c (-2)"
+    );
+    assert_eq!(code.message, "not an allowed answer");
+    let scale = right.tampered("y", |y| y.scales[1] = 126);
+    assert_eq!(said(&scale), "at y[0], block 1, expected the scale byte 0x7f (1), got 0x7e (0.5)");
     let floor = Quantization::new(Format::Mxfp4).with_rule(ScaleRule::Floor);
     let op = Quantize { rows: 4, k: 160, input: Format::F32, to: Quantization::new(Format::Mxfp4) };
     let right = Right::new(op, Values::Ties, Tier::Exact);

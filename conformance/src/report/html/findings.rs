@@ -60,10 +60,7 @@ fn worst_elements(cases: &[&CaseReport]) -> Markup {
                     @if let State::Fail(failure) = &case.state {
                         tr {
                             th.name scope="row" { code { (case.name) } }
-                            td {
-                                (failure.tensor.as_deref().unwrap_or_default())
-                                @if !failure.index.is_empty() { (format!("{:?}", failure.index)) }
-                            }
+                            td { (failure.place()) }
                             td.number { (failure.expected.as_deref().unwrap_or_default()) }
                             td.number { (failure.got.as_deref().unwrap_or_default()) }
                             td.number { @if let Some(bound) = failure.bound { (format!("{bound:.3e}")) } @else { "exact" } }
