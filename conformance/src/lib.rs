@@ -14,6 +14,7 @@
 //! | [`subject`] | a plugin with a device opened |
 //! | [`outcome`] | what came of a question |
 //! | [`profile`] | must-pass lists: Core, and what a backend may claim beyond it |
+//! | [`filter`] | what a filter that matches nothing was probably meant to match |
 //! | [`runner`] | parent and workers: scheduling, time limits, crashes |
 //! | [`replay`] | a failure made small, and asked again from one file |
 //! | [`worker`] | the process in which a plugin runs |
@@ -64,6 +65,7 @@ pub mod case;
 pub mod certificate;
 pub mod check;
 pub mod checkpoint;
+pub mod filter;
 pub mod opcase;
 pub mod oracle;
 pub mod outcome;

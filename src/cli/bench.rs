@@ -9,6 +9,7 @@ use mxhal::config::{BackendConfig, Library};
 use mxhal::core::{Format, Quantization};
 use mxhal::moe::{UnknownScheme, scheme};
 use mxhal::{Config, Runtime};
+use mxhal_conformance::filter;
 use regex::Regex;
 
 use super::conform::option;
@@ -239,18 +240,21 @@ impl Bench {
         if top_k > experts {
             return Err(Usage(format!("--layer: a token cannot have {top_k} of {experts} experts")));
         }
-        let mut cases = sweep.cases();
-        if let Some(filter) = &self.filter {
-            cases.retain(|case| filter.is_match(&case.name));
+        let all = sweep.cases();
+        if all.is_empty() {
+            return Err(Usage("no operator takes these shapes and formats".to_owned()));
         }
+        let Some(filter) = &self.filter else { return Ok(all) };
+        let cases: Vec<Case> = all.iter().filter(|case| filter.is_match(&case.name)).cloned().collect();
         if cases.is_empty() {
-            let text = match &self.filter {
-                Some(filter) => {
-                    format!("--filter {filter} matches none of the cases; --list without it names them")
-                }
-                None => "no operator takes these shapes and formats".to_owned(),
+            let near = match &filter::nearest(filter, all.iter().map(|case| &*case.name), 3)[..] {
+                [] => String::new(),
+                near => format!("; the nearest are {}", near.join(", ")),
             };
-            return Err(Usage(text));
+            return Err(Usage(format!(
+                "--filter {filter} matches none of the {} cases{near}; --list without it names them",
+                all.len()
+            )));
         }
         Ok(cases)
     }

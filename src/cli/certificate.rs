@@ -86,6 +86,11 @@ impl Certificates {
 
     fn verify(&self, path: &Path, plugin: Option<&Path>) -> anyhow::Result<String> {
         let certificate = read(path)?;
+        let verdicts = if certificate.judge_again()? {
+            "follow from the results"
+        } else {
+            "not judged again: that takes the suite whose list of cases it is"
+        };
         let signed_by = signer(path)?;
         if let Some(wanted) = self.public_key.as_deref().map(PublicKey::read).transpose()? {
             match &signed_by {
@@ -112,7 +117,7 @@ impl Certificates {
             (None, _) => "none: anyone could have written it".to_owned(),
         };
         let of_plugin = plugin.map_or(String::new(), |path| format!(", which is {}", path.display()));
-        Ok(words(&certificate, &signature, &of_plugin))
+        Ok(words(&certificate, &signature, verdicts, &of_plugin))
     }
 }
 
@@ -120,7 +125,7 @@ fn not_signed(path: &Path, problem: String) -> CertificateError {
     CertificateError::Signature { path: path.to_owned(), problem }
 }
 
-fn words(certificate: &Certificate, signature: &str, of_plugin: &str) -> String {
+fn words(certificate: &Certificate, signature: &str, verdicts: &str, of_plugin: &str) -> String {
     let Certificate { suite, plugin, device, seed, .. } = certificate;
     let counts: Vec<String> = StateKind::ALL
         .into_iter()
@@ -148,6 +153,7 @@ fn words(certificate: &Certificate, signature: &str, of_plugin: &str) -> String 
          suite      {}, {} of {} cases, {list}, seed {seed}\n\
          results    {}\n\
          profiles   {}\n\
+         verdicts   {verdicts}\n\
          waivers    {waivers} in force\n\
          digests    {}\n\
          signature  {signature}\n\

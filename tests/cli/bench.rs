@@ -102,6 +102,7 @@ fn what_cannot_be_measured_is_said_before_anything_is() {
     let folder = Folder::new();
     for (arguments, said) in [
         (&["--filter", "nothing"][..], "matches none"),
+        (&["--filter", "^matmull/"], "the nearest are matmul/"),
         (&["--dense", "64"], "2 positive integers"),
         (&["--layer", "64x64x2x3"], "3 of 2 experts"),
         (&["--clock", "thread", "--threads", "2"], "--threads 1"),

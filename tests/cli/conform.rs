@@ -38,6 +38,8 @@ fn cases_are_listed_without_being_asked() {
 fn exit_codes_tell_usage_plugin_and_device_apart() {
     let folder = Folder::new();
     folder.run(["conform", "--filter", "^nothing$"]).with_code(2).saying(&["^nothing$", "--list"]);
+    let elsewhere = ["conform", "--filter", "^exact/quantize/.*nvfp4", "--profile", "core"];
+    folder.run(elsewhere).with_code(2).saying(&["none of the", "of the profile nvfp4"]);
     folder.run(["conform", "--filter", "("]).with_code(2);
     folder.run(["conform", "--profile", "fast"]).with_code(2).saying(&["core, fused, w4a4, nvfp4"]);
     folder.run(["conform", "--plugin", "x.so", "--backend", "cpu"]).with_code(2);
@@ -144,6 +146,7 @@ fn a_certificate_is_given_signed_checked_and_compared() {
     let said = folder.run(verify.iter().chain(&["--public-key", "our.key.pub"])).with_code(0).out;
     assert!(said.contains("as it should be") && said.ends_with("VALID: whole and unchanged\n"), "{said}");
     assert!(said.contains("cpu") && said.contains("the list of this program"), "{said}");
+    assert!(said.contains("verdicts   follow from the results"), "{said}");
     let other = folder.run(verify.iter().chain(&["--public-key", "other.key.pub"])).with_code(1);
     other.saying(&["a.json", "is signed by", "and not by"]);
     let plugin = folder.write("x.so", "no plugin").display().to_string();

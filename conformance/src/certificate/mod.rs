@@ -5,6 +5,7 @@
 //! | `canonical` | JSON in one form only |
 //! | `file` | a certificate as a file, in which no byte can be another |
 //! | [`signature`] | keys, and the detached signature beside that file |
+//! | `verdict` | whether what it claims follows from its results |
 //! | [`agreement`] | whether two backends gave the same bits |
 //!
 //! A certificate is given for a run that passed on a real device. Its SHA-256 shows that it is whole, and not who wrote
@@ -14,6 +15,7 @@ pub mod agreement;
 mod canonical;
 mod file;
 pub mod signature;
+mod verdict;
 
 use std::path::{Path, PathBuf};
 
@@ -145,6 +147,9 @@ pub enum CertificateError {
         /// The hash of what it says.
         found: String,
     },
+    /// What it claims does not follow from its own results, whoever signed it.
+    #[error("the certificate contradicts itself: {0}")]
+    Contradiction(String),
     /// The plugin is another one.
     #[error("the certificate is of a plugin with sha256 {certified}, and {} has {found}", path.display())]
     OtherPlugin {

@@ -12,7 +12,7 @@ use crate::profile::Profile;
 use crate::report::{CaseReport, PluginReport, RunReport};
 use crate::suite::SuiteKind;
 
-fn report() -> Report {
+pub(super) fn report() -> Report {
     let case = |name: &str, state| CaseReport {
         name: name.to_owned(),
         suite: SuiteKind::Exact,

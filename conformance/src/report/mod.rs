@@ -375,6 +375,11 @@ impl StateKind {
         }
     }
 
+    /// The kind with this name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Whether no run with such a case passes.
     pub const fn is_wrong(self) -> bool {
         matches!(self, Self::Fail | Self::UnexpectedPass | Self::Crash | Self::Timeout | Self::DeviceLost)

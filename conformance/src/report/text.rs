@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::verdict::waivers_hold;
-use super::{CaseReport, ProfileVerdict, Report, Standing, State, StateKind, WaiverStanding};
+use super::{CaseReport, Report, State, StateKind, WaiverStanding};
 use crate::suite::SuiteKind;
 
 /// The summary of a run: who was asked, counts, what is wrong and how to see it again, what is refused and why, the
@@ -24,7 +24,7 @@ pub fn summary(report: &Report) -> String {
     }
     text.push_str("\nprofiles\n");
     for verdict in &report.profiles {
-        line(&mut text, format_args!("  {:<8} {}", verdict.profile, standing(verdict)));
+        line(&mut text, format_args!("  {:<8} {}", verdict.profile, verdict.words()));
     }
     text.push('\n');
     text.push_str(&conclusion(report));
@@ -49,10 +49,8 @@ pub fn details(state: &State) -> String {
     match state {
         State::Fail(failure) => {
             let mut parts = Vec::new();
-            if let Some(tensor) = &failure.tensor {
-                let place =
-                    if failure.index.is_empty() { String::new() } else { format!("{:?}", failure.index) };
-                parts.push(format!("at {tensor}{place}"));
+            if failure.tensor.is_some() {
+                parts.push(format!("at {}", failure.place()));
             }
             if let Some(expected) = &failure.expected {
                 parts.push(format!("expected {expected}"));
@@ -168,19 +166,6 @@ fn waivers(text: &mut String, report: &Report) {
     }
 }
 
-pub(super) fn standing(verdict: &ProfileVerdict) -> String {
-    let ProfileVerdict { required, satisfied, not_supported, wrong, .. } = verdict;
-    match verdict.standing {
-        Standing::Met => format!("met: {satisfied} of {required}"),
-        Standing::NotJudged => format!("not judged: {satisfied} of {required} were asked"),
-        Standing::NotMet => format!(
-            "not met: {satisfied} of {required}, {} not supported, {} wrong",
-            not_supported.len(),
-            wrong.len()
-        ),
-    }
-}
-
 /// The verdict in one line, which begins with PASSED or FAILED.
 pub(super) fn conclusion(report: &Report) -> String {
     let wrong = report.cases.iter().filter(|case| case.state.is_wrong()).count();
@@ -195,8 +180,14 @@ pub(super) fn conclusion(report: &Report) -> String {
         Some(profile) if !report.passed => {
             format!("FAILED: {profile} is claimed, and not all of it is supported")
         }
-        _ if report.run.simulated.is_some() => "PASSED (simulated)".to_owned(),
-        _ => "PASSED".to_owned(),
+        _ => {
+            let simulated = if report.run.simulated.is_some() { " (simulated)" } else { "" };
+            let part = match report.run.filter {
+                Some(_) => format!(", {} of {} cases asked", report.cases.len(), report.suite.cases),
+                None => String::new(),
+            };
+            format!("PASSED{simulated}{part}")
+        }
     }
 }
 

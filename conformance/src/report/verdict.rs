@@ -40,6 +40,22 @@ pub struct ProfileVerdict {
     pub wrong: Vec<String>,
 }
 
+impl ProfileVerdict {
+    /// In words: `met: 698 of 698`.
+    pub fn words(&self) -> String {
+        let Self { required, satisfied, not_supported, wrong, .. } = self;
+        match self.standing {
+            Standing::Met => format!("met: {satisfied} of {required}"),
+            Standing::NotJudged => format!("not judged: {satisfied} of {required} were asked"),
+            Standing::NotMet => format!(
+                "not met: {satisfied} of {required}, {} not supported, {} wrong",
+                not_supported.len(),
+                wrong.len()
+            ),
+        }
+    }
+}
+
 /// Judges every profile. `required` counts the cases of the whole list, chosen or not.
 pub fn profiles(cases: &[CaseReport], required: impl Fn(Profile) -> usize) -> Vec<ProfileVerdict> {
     Profile::ALL.into_iter().map(|profile| judge(profile, cases, &required)).collect()

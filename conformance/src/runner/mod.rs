@@ -45,6 +45,7 @@ use regex::Regex;
 use sha2::{Digest, Sha256};
 
 use crate::case::Case;
+use crate::filter;
 use crate::profile::Profile;
 use crate::report::date::Date;
 use crate::report::{
@@ -185,12 +186,14 @@ pub enum Event {
 #[non_exhaustive]
 pub enum RunError {
     /// No case was chosen.
-    #[error("{what} chooses none of the {cases} cases; `mxhal conform --list` names them all")]
+    #[error("{what} chooses none of the {cases} cases; {hint}")]
     NothingChosen {
         /// The filter, the profile, or both.
         what: String,
         /// How many there are.
         cases: usize,
+        /// What would choose some.
+        hint: String,
     },
     /// A time factor that is no positive number.
     #[error("the time factor is {0}; it is a positive number")]
@@ -247,7 +250,7 @@ pub fn list(options: &RunOptions) -> Result<Vec<Case>, RunError> {
 pub fn run(options: &RunOptions, events: &mut dyn FnMut(Event)) -> Result<Report, RunError> {
     check_time_factor(options)?;
     let all = all_cases(options.seed);
-    let required = required_counts(&all);
+    let required = required(&all);
     let suite = suite_report(&all);
     let names: Vec<String> = all.iter().map(|case| case.name.clone()).collect();
     let chosen = choose(options, all)?;
@@ -287,9 +290,7 @@ pub fn run(options: &RunOptions, events: &mut dyn FnMut(Event)) -> Result<Report
     notes.extend(waivers.iter().filter(|waiver| waiver.standing == WaiverStanding::Unused).map(|waiver| {
         format!("the waiver of {} matches no case of the suite: `{}`", waiver.place, waiver.cases)
     }));
-    let profiles = report::verdict::profiles(&cases, |profile| {
-        required.iter().filter(|(other, _)| profile.contains(**other)).map(|(_, count)| count).sum()
-    });
+    let profiles = report::verdict::profiles(&cases, required);
     Ok(Report {
         schema: SCHEMA.to_owned(),
         suite,
@@ -431,22 +432,40 @@ pub(crate) fn all_cases(seed: u64) -> Vec<Case> {
 }
 
 fn choose(options: &RunOptions, all: Vec<Case>) -> Result<Vec<Case>, RunError> {
-    let cases = all.len();
-    let chosen: Vec<Case> = all.into_iter().filter(|case| options.chooses(case)).collect();
+    let (chosen, others): (Vec<Case>, Vec<Case>) = all.into_iter().partition(|case| options.chooses(case));
     if !chosen.is_empty() {
         return Ok(chosen);
     }
     let filter = options.filter.as_ref().map(|filter| format!("the filter `{filter}`"));
     let profile = options.profile.map(|profile| format!("the profile `{profile}`"));
     let what: Vec<String> = filter.into_iter().chain(profile).collect();
-    Err(RunError::NothingChosen { what: what.join(" within "), cases })
+    let hint = hint(options, &others);
+    Err(RunError::NothingChosen { what: what.join(" within "), cases: others.len(), hint })
 }
 
-fn required_counts(all: &[Case]) -> HashMap<Profile, usize> {
-    all.iter().fold(HashMap::new(), |mut counts, case| {
-        *counts.entry(case.profile).or_default() += 1;
-        counts
-    })
+/// What would choose some of these cases, of which none were.
+fn hint(options: &RunOptions, cases: &[Case]) -> String {
+    const LIST: &str = "`mxhal conform --list` names them all";
+    let Some(filter) = &options.filter else { return LIST.to_owned() };
+    let mut elsewhere: Vec<&str> =
+        cases.iter().filter(|case| filter.is_match(&case.name)).map(|case| case.profile.name()).collect();
+    let matched = elsewhere.len();
+    elsewhere.sort_unstable();
+    elsewhere.dedup();
+    if matched > 0 {
+        return format!("the filter alone chooses {matched}, of the profile {}", elsewhere.join(" and "));
+    }
+    let names = cases.iter().map(|case| case.name.as_str());
+    match &filter::nearest(filter, names, 3)[..] {
+        [] => LIST.to_owned(),
+        near => format!("the nearest are {}, and {LIST}", near.join(", ")),
+    }
+}
+
+/// How many cases each profile requires, its own and Core's, asked or not.
+pub(crate) fn required(all: &[Case]) -> impl Fn(Profile) -> usize + use<> {
+    let profiles: Vec<Profile> = all.iter().map(|case| case.profile).collect();
+    move |profile| profiles.iter().filter(|other| profile.contains(**other)).count()
 }
 
 pub(crate) fn suite_report(all: &[Case]) -> SuiteReport {
@@ -537,6 +556,19 @@ mod tests {
         let error = list(&options).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("^no/such/case$"), "{error}");
+        assert!(error.to_string().contains("--list"), "{error}");
+    }
+
+    #[test]
+    fn a_filter_that_matches_nothing_is_answered_with_what_would() {
+        let refused = |filter: &str, profile| {
+            let options = RunOptions { filter: Some(Regex::new(filter).unwrap()), profile, ..embedded() };
+            list(&options).unwrap_err().to_string()
+        };
+        let misspelt = refused("^abi/plan/inof$", None);
+        assert!(misspelt.contains("nearest are abi/plan/info, "), "{misspelt}");
+        let elsewhere = refused("^exact/quantize/.*nvfp4", Some(Profile::Core));
+        assert!(elsewhere.contains("`core`") && elsewhere.ends_with(", of the profile nvfp4"), "{elsewhere}");
     }
 
     #[test]
