@@ -6,7 +6,8 @@
 //! | --- | --- |
 //! | integers: MXINT8, MXFP4 doubled | 32 int8 codes, the exponent, −12 times the sum of the codes |
 //! | floats: BF16, MXFP8; beside NVFP4 and FP8 weights MXINT8 and MXFP4 too | 32 BF16 codes, the exponent |
-//! | halves: NVFP4 doubled | 32 int8 codes, a scale for each 16, −12 times the sum of each 16 codes |
+//! | the same: NVFP4 beside other weights | 32 elements times their scale, which BF16 has room for, the exponent |
+//! | halves: NVFP4 doubled, beside NVFP4 | 32 int8 codes, a scale for each 16, −12 times the sum of each 16 codes |
 //!
 //! The exponent, shifted to where float32 has it, is added to the bits of a weight's scale. It holds the activation's
 //! scale, and what makes up for doubled elements and for the 64 below MXINT8's; a half's scale, in float32, does the
@@ -57,10 +58,9 @@ impl Numbers {
     pub(crate) const fn of(format: Format, panels: Kind) -> Option<Self> {
         match (format, panels) {
             (Format::Mxint8 | Format::Mxfp4, Kind::Mxfp4) => Some(Self::Integers),
-            (Format::Bf16 | Format::Mxfp8 | Format::Mxfp8G128 | Format::Mxint8 | Format::Mxfp4, _) => {
-                Some(Self::Floats)
-            }
             (Format::Nvfp4, Kind::Nvfp4) => Some(Self::Halves),
+            (Format::Bf16, _) => Some(Self::Floats),
+            (format, _) if format.is_row_quantized() => Some(Self::Floats),
             _ => None,
         }
     }
@@ -95,6 +95,14 @@ pub(crate) fn pack(numbers: Numbers, format: Format, data: &[u8], scales: &[u8],
         }
         Format::Mxfp4 if as_floats => {
             floats(data.as_chunks::<16>().0, scales.iter().copied(), 1, out, |data| widened(doubled(data)))
+        }
+        Format::Nvfp4 if as_floats => {
+            let mut scales = scales.as_chunks::<2>().0.iter().map(|scales| scales.map(e4m3::decode));
+            floats(data.as_chunks::<16>().0, std::iter::repeat(127), 1, out, |data| {
+                let codes = doubled(data);
+                let scales = scales.next().unwrap_or_default();
+                std::array::from_fn(|i| bf16::from_f32(f32::from(codes[i]) * scales[i / 16]))
+            })
         }
         Format::Mxint8 => {
             integers(data.as_chunks::<32>().0, scales, 7, out, |data| data.map(u8::cast_signed))
@@ -181,7 +189,7 @@ fn floats<const N: usize>(
     scales: impl Iterator<Item = u8>,
     shift: i32,
     out: &mut [u8],
-    decode: impl Fn(&[u8; N]) -> [u16; BLOCK],
+    mut decode: impl FnMut(&[u8; N]) -> [u16; BLOCK],
 ) -> bool {
     let mut ordinary = true;
     for ((block, scale), out) in blocks.iter().zip(scales).zip(out.as_chunks_mut::<FLOAT_RECORD>().0) {

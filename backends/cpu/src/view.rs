@@ -136,6 +136,10 @@ impl<'a> Input<'a> {
         }
     }
 
+    pub(crate) fn format(&self) -> Format {
+        self.geometry.format
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.geometry.rows
     }

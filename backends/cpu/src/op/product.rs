@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use mxhal_core::op::Matmul;
-use mxhal_core::{Error, Result};
+use mxhal_core::{Error, Format, Result};
 
 use super::activations::{self, Activations, PackedRows};
 use crate::device::Shared;
@@ -156,6 +156,7 @@ impl Task<'_> {
         for (pick, row) in picks.iter_mut().zip(self.rows.clone()) {
             *pick = self.product.gather.row(row) as u32;
         }
+        let has_factors = panels.kind == Kind::Nvfp4 || self.product.a.rows.format() == Format::Nvfp4;
         for first in self.columns.clone().step_by(PANEL) {
             let columns = first..self.columns.end.min(first + PANEL);
             let range = first / COLUMNS..columns.end.div_ceil(COLUMNS);
@@ -174,9 +175,9 @@ impl Task<'_> {
             (kernels.multiply)(&operands, scratch);
             for (row, sums) in self.rows.clone().zip(scratch.chunks(width)) {
                 let sums = &sums[..columns.len()];
-                match panels.kind {
-                    Kind::Mxfp4 | Kind::Fp8Tile128 => self.store(row, columns.clone(), sums),
-                    Kind::Nvfp4 => self.store_with_factors(row, columns.clone(), sums, panels),
+                match has_factors {
+                    false => self.store(row, columns.clone(), sums),
+                    true => self.store_with_factors(row, columns.clone(), sums, panels),
                 }
             }
             for panel in range.filter(|panel| !panels.is_ordinary(*panel)) {

@@ -172,6 +172,18 @@ pub(super) fn pack(numbers: Numbers, format: Format, data: &[u8], scales: &[u8],
                 out,
                 |data| (widened_integers(doubled(data)), true),
             ),
+            Format::Nvfp4 if as_floats => floats(
+                data,
+                16,
+                blocks,
+                |_| 127,
+                1,
+                out,
+                |block| {
+                    let first = block.offset_from_unsigned(data.as_ptr()) / 8;
+                    (times(doubled(block), [scales[first], scales[first + 1]].map(e4m3::decode)), true)
+                },
+            ),
             Format::Mxint8 => integers(data, scales, 7, out, |data| _mm256_loadu_si256(data.cast())),
             Format::Mxfp4 => integers(data, scales, 2, out, |data| doubled(data)),
             Format::Nvfp4 => halves(data, scales, out),
@@ -210,12 +222,24 @@ unsafe fn doubled(data: *const u8) -> __m256i {
 /// This machine has the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
 unsafe fn widened_integers(integers: __m256i) -> __m512i {
-    let upper_halves = |bytes| {
-        let floats = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
+    // SAFETY: as the caller says.
+    unsafe { times(integers, [1.0; 2]) }
+}
+
+/// 32 integers, each half of them times a scale, in BF16, which has room for the products.
+///
+/// # Safety
+///
+/// This machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+unsafe fn times(integers: __m256i, scales: [f32; 2]) -> __m512i {
+    let upper_halves = |bytes, scale| {
+        let floats = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+        let floats = _mm512_castps_si512(_mm512_mul_ps(floats, _mm512_set1_ps(scale)));
         _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(floats))
     };
-    let low = upper_halves(_mm256_castsi256_si128(integers));
-    let high = upper_halves(_mm256_extracti128_si256::<1>(integers));
+    let low = upper_halves(_mm256_castsi256_si128(integers), scales[0]);
+    let high = upper_halves(_mm256_extracti128_si256::<1>(integers), scales[1]);
     _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
 }
 

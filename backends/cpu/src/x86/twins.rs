@@ -109,7 +109,7 @@ fn rows_are_packed_alike_and_the_same_ones_are_ordinary() {
                 data[..each].fill(0);
             }
             let kind = match format {
-                Format::Nvfp4 => Kind::Nvfp4,
+                Format::Nvfp4 => [Kind::Nvfp4, Kind::Mxfp4][random.below(2)],
                 _ => [Kind::Mxfp4, Kind::Fp8Tile128][random.below(2)],
             };
             let numbers = Numbers::of(format, kind).unwrap();
@@ -181,7 +181,7 @@ fn product(
 fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
     let mut random = Random::new();
     for (kernels, panels) in with_panels() {
-        for turn in 0..165 {
+        for turn in 0..195 {
             let (format, kind) = [
                 (Format::Mxint8, Kind::Mxfp4),
                 (Format::Mxfp4, Kind::Mxfp4),
@@ -194,7 +194,9 @@ fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
                 (Format::Bf16, Kind::Fp8Tile128),
                 (Format::Mxint8, Kind::Fp8Tile128),
                 (Format::Mxfp4, Kind::Fp8Tile128),
-            ][turn % 11];
+                (Format::Nvfp4, Kind::Mxfp4),
+                (Format::Nvfp4, Kind::Fp8Tile128),
+            ][turn % 13];
             let numbers = Numbers::of(format, kind).unwrap();
             let (count, blocks, rows) = (1 + random.below(2), 1 + random.below(40), 1 + random.below(30));
             let blocks = if format == Format::Mxfp8G128 { blocks.next_multiple_of(4) } else { blocks };
