@@ -1,8 +1,11 @@
 //! Products of packed rows with panels, by AVX2 and FMA.
 //!
-//! A panel's 16 columns are two registers. Each block is unpacked once, into a buffer, and multiplied with all rows,
-//! four at a time, whose sums over K lie in memory meanwhile. Integers are multiplied by `vpmaddubsw`, four of whose
-//! results an int16 has room for (4 · 2 · 24 · 128 < 2^15), and so give the bits of AVX-512; BF16 is widened to float32.
+//! A panel's 16 columns are two registers. Up to four rows take weights as they are unpacked, in registers, and more rows
+//! come in fours; only for many rows of floats weights are unpacked once, see [`many2`]. Either way a row's sums are added
+//! up in the same order, so that it has the same bits however many others there are.
+//!
+//! Integers are multiplied by `vpmaddubsw`, four of whose results an int16 has room for (4 · 2 · 24 · 128 < 2^15), and so
+//! give the bits of AVX-512; BF16 is widened to float32.
 
 #![allow(
     clippy::needless_range_loop,
@@ -10,77 +13,164 @@
 )]
 
 use std::arch::x86_64::*;
-use std::ops::Range;
 
+use super::ahead::Panel;
+use super::many2;
 use crate::kernel::Operands;
 use crate::packed::Numbers;
-use crate::panel::{BLOCK, COLUMNS, Kind, ORDINARY};
+use crate::panel::{COLUMNS, Kind, ORDINARY};
 
-/// Rows that share the weights that are loaded.
+/// Rows that share the weights that are unpacked.
 const TILE: usize = 4;
 
 /// See [`PanelKernels::multiply`](crate::kernel::PanelKernels::multiply).
 pub(super) fn multiply(operands: &Operands<'_>, sums: &mut [f32]) {
     let panels = operands.check(sums);
     // SAFETY: the lengths were checked, and the table that holds this function is made only where the instructions are.
-    unsafe { product(operands, panels, sums) }
+    unsafe {
+        match (operands.numbers, operands.kind) {
+            (Numbers::Integers, _) => product::<Integers>(operands, panels, sums),
+            (Numbers::Halves, _) => product::<Halves>(operands, panels, sums),
+            (Numbers::Floats, Kind::Mxfp4) => product::<Floats>(operands, panels, sums),
+            (Numbers::Floats, Kind::Nvfp4) => product::<HalfFloats>(operands, panels, sums),
+            (Numbers::Floats, Kind::Fp8Tile128) => product::<TileFloats>(operands, panels, sums),
+        }
+    }
 }
 
 /// # Safety
 ///
 /// [`Operands::check`] gave `count`, and this machine has the instructions.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn product(operands: &Operands<'_>, count: usize, sums: &mut [f32]) {
-    let Operands { numbers, kind, blocks, panels, picks, .. } = *operands;
-    let width = count * COLUMNS;
-    sums[..picks.len() * width].fill(0.0);
+unsafe fn product<D: Dot>(operands: &Operands<'_>, count: usize, sums: &mut [f32]) {
+    let Operands { blocks, panels, picks, next, .. } = *operands;
+    if picks.len() > D::FEW {
+        // SAFETY: as the caller says.
+        return unsafe { many2::product::<D>(operands, count, sums) };
+    }
+    let (bytes, stride) = (D::KIND.bytes(blocks), count * COLUMNS);
+    let row = |pick: u32| operands.rows[pick as usize * operands.stride..].as_ptr();
     for p in 0..count {
-        let panel = &panels[p * kind.bytes(blocks)..];
-        for block in 0..blocks {
-            let [group, scales, codes] = kind.places(block);
-            let group = panel[group..].as_ptr();
-            let row = |pick: u32| {
-                operands.rows[pick as usize * operands.stride + block * numbers.record()..].as_ptr()
-            };
-            // SAFETY: the panel and the rows have the block, and there is room for the sums.
+        let start = panels[p * bytes..].as_ptr();
+        let next = if p + 1 < count { start.wrapping_add(bytes) } else { next };
+        let panel = Panel { start, blocks, bytes, next };
+        for (picks, sums) in picks.chunks(TILE).zip(sums.chunks_mut(TILE * stride)) {
+            let sums = sums[p * COLUMNS..].as_mut_ptr();
+            // SAFETY: the panel and the rows have so many blocks, and there is room for the sums.
             unsafe {
-                let (scales, codes) = (group.add(scales), group.add(codes));
-                let scales = match kind {
-                    Kind::Mxfp4 | Kind::Fp8Tile128 => Scales::Exponents(exponents(scales)),
-                    Kind::Nvfp4 => Scales::Halves([widened(scales), widened(scales.add(COLUMNS))]),
-                };
-                let weights = match (numbers, kind) {
-                    (Numbers::Integers | Numbers::Halves, _) => unpack_integers(codes),
-                    (Numbers::Floats, Kind::Fp8Tile128) => unpack_tile(codes),
-                    (Numbers::Floats, _) => unpack_floats(codes),
-                };
-                let (weights, scales) = (&weights, &scales);
-                for (picks, sums) in picks.chunks(TILE).zip(sums.chunks_mut(TILE * width)) {
-                    let sums = sums[p * COLUMNS..].as_mut_ptr();
-                    match *picks {
-                        [a] => tile(numbers, weights, scales, [a].map(row), sums, width),
-                        [a, b] => tile(numbers, weights, scales, [a, b].map(row), sums, width),
-                        [a, b, c] => tile(numbers, weights, scales, [a, b, c].map(row), sums, width),
-                        [a, b, c, d] => tile(numbers, weights, scales, [a, b, c, d].map(row), sums, width),
-                        _ => {}
-                    }
+                match *picks {
+                    [a] => tile::<D, 1>(panel, [a].map(row), sums, stride),
+                    [a, b] => tile::<D, 2>(panel, [a, b].map(row), sums, stride),
+                    [a, b, c] => tile::<D, 3>(panel, [a, b, c].map(row), sums, stride),
+                    [a, b, c, d] => tile::<D, 4>(panel, [a, b, c, d].map(row), sums, stride),
+                    _ => {}
                 }
             }
         }
     }
 }
 
-/// The weights of a block of 16 columns: for each word of a row 64 bytes of integers, or for each element along K (in the
-/// order of a row) 16 float32.
-#[repr(align(32))]
-struct Weights([u8; 4 * BLOCK * COLUMNS]);
+/// `R` rows by one panel. Row `r` of the sums begins at `r · stride`.
+///
+/// # Safety
+///
+/// The panel and the rows have so many blocks, there is room for the sums, and this machine has the instructions.
+#[target_feature(enable = "avx2,fma")]
+#[inline(never)]
+unsafe fn tile<D: Dot, const R: usize>(panel: Panel, rows: [*const u8; R], sums: *mut f32, stride: usize) {
+    let parts = D::KIND.parts();
+    // SAFETY: as the caller says.
+    unsafe {
+        let mut totals = [[_mm256_setzero_ps(); 2]; R];
+        for block in 0..panel.blocks {
+            let [group, scales, codes] = D::KIND.places(block);
+            let scales = Scales::of(D::KIND, panel.start.add(group + scales));
+            let codes = panel.start.add(group + codes);
+            let mut records = rows;
+            for r in 0..R {
+                records[r] = rows[r].add(block * D::NUMBERS.record());
+            }
+            for part in 0..parts {
+                for quarter in part * 4 / parts..(part + 1) * 4 / parts {
+                    panel.fetch_ahead(D::KIND, block, quarter);
+                }
+                let part_sums = D::part(codes, &records, part);
+                for r in 0..R {
+                    for half in 0..2 {
+                        let scale = scales.times_row(D::NUMBERS, records[r], part, half);
+                        totals[r][half] = _mm256_fmadd_ps(part_sums[r][half], scale, totals[r][half]);
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            for half in 0..2 {
+                _mm256_storeu_ps(sums.add(r * stride + 8 * half), totals[r][half]);
+            }
+        }
+    }
+}
 
 /// The scales of a block's columns, in two registers.
-enum Scales {
+pub(super) enum Scales {
     /// Bits of float32, for the whole block.
     Exponents([__m256i; 2]),
     /// For each half.
     Halves([[__m256; 2]; 2]),
+}
+
+impl Scales {
+    /// Those of a block.
+    ///
+    /// # Safety
+    ///
+    /// There are as many as [`Kind::block`] gives, and this machine has the instructions.
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    pub(super) unsafe fn of(kind: Kind, scales: *const u8) -> Self {
+        // SAFETY: as the caller says.
+        unsafe {
+            match kind {
+                Kind::Mxfp4 | Kind::Fp8Tile128 => Self::Exponents(exponents(scales)),
+                Kind::Nvfp4 => Self::Halves([widened(scales), widened(scales.add(COLUMNS))]),
+            }
+        }
+    }
+
+    /// What sums of a part of a block, of eight columns, are multiplied with, for a row with this record.
+    ///
+    /// # Safety
+    ///
+    /// The record is there, and this machine has the instructions.
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    pub(super) unsafe fn times_row(
+        &self,
+        numbers: Numbers,
+        record: *const u8,
+        part: usize,
+        half: usize,
+    ) -> __m256 {
+        let scale_at = match numbers {
+            Numbers::Integers => 32,
+            Numbers::Halves => 32 + 4 * part,
+            Numbers::Floats => 64,
+        };
+        // SAFETY: as the caller says.
+        unsafe {
+            let of_row = _mm256_set1_epi32(record.add(scale_at).cast::<i32>().read_unaligned());
+            match self {
+                Self::Exponents(bits) => _mm256_castsi256_ps(_mm256_add_epi32(bits[half], of_row)),
+                Self::Halves(scales) => {
+                    let of_row = match numbers {
+                        Numbers::Halves => of_row,
+                        _ => _mm256_add_epi32(of_row, _mm256_set1_epi32(127 << 23)),
+                    };
+                    _mm256_mul_ps(scales[part][half], _mm256_castsi256_ps(of_row))
+                }
+            }
+        }
+    }
 }
 
 /// The bits of E8M0 scales in float32; those of blocks of zeros raised as AVX-512 does.
@@ -93,7 +183,8 @@ unsafe fn exponents(scales: *const u8) -> [__m256i; 2] {
     // SAFETY: as the caller says.
     let bytes = unsafe { _mm_loadu_si128(scales.cast()) };
     let bytes = _mm_max_epu8(bytes, _mm_set1_epi8(*ORDINARY.start() as i8));
-    [bytes, _mm_srli_si128::<8>(bytes)].map(|half| _mm256_slli_epi32::<23>(_mm256_cvtepu8_epi32(half)))
+    let (low, high) = (_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(bytes)));
+    [_mm256_slli_epi32::<23>(low), _mm256_slli_epi32::<23>(high)]
 }
 
 /// E4M3 scales, numbers and not negative, in float32: with their bits where float32 has them they are 2^120 times too
@@ -107,187 +198,113 @@ unsafe fn widened(scales: *const u8) -> [__m256; 2] {
     // SAFETY: as the caller says.
     let bytes = unsafe { _mm_loadu_si128(scales.cast()) };
     let up = _mm256_set1_ps(f32::from_bits((127 + 120) << 23));
-    [bytes, _mm_srli_si128::<8>(bytes)].map(|half| {
+    let mut scales = [up; 2];
+    for (scale, half) in scales.iter_mut().zip([bytes, _mm_srli_si128::<8>(bytes)]) {
         let bits = _mm256_slli_epi32::<20>(_mm256_cvtepu8_epi32(half));
-        _mm256_mul_ps(_mm256_castsi256_ps(bits), up)
-    })
-}
-
-/// Doubled and 12 too great, as bytes.
-///
-/// # Safety
-///
-/// The codes are there, and this machine has the instructions.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn unpack_integers(codes: *const u8) -> Weights {
-    let mut weights = Weights([0; 4 * BLOCK * COLUMNS]);
-    let values = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
-    let (table, low) = (_mm256_broadcastsi128_si256(values), _mm256_set1_epi8(15));
-    for quarter in 0..4 {
-        for half in 0..2 {
-            // SAFETY: as the caller says, and two words of 64 bytes for each quarter fit.
-            unsafe {
-                let packed = _mm256_loadu_si256(codes.add(64 * quarter + 32 * half).cast());
-                let to = weights.0.as_mut_ptr().add(128 * quarter + 32 * half);
-                let first = _mm256_shuffle_epi8(table, _mm256_and_si256(packed, low));
-                let second = _mm256_and_si256(_mm256_srli_epi16::<4>(packed), low);
-                _mm256_store_si256(to.cast(), first);
-                _mm256_store_si256(to.add(64).cast(), _mm256_shuffle_epi8(table, second));
-            }
-        }
+        *scale = _mm256_mul_ps(_mm256_castsi256_ps(bits), up);
     }
-    weights
+    scales
 }
 
-/// In float32.
-///
-/// # Safety
-///
-/// The codes are there, and this machine has the instructions.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn unpack_floats(codes: *const u8) -> Weights {
-    let mut weights = Weights([0; 4 * BLOCK * COLUMNS]);
-    let table = _mm256_setr_ps(0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0);
-    let sign = _mm256_set1_epi32(i32::MIN);
-    for quarter in 0..4 {
-        for half in 0..2 {
-            // SAFETY: as the caller says, and eight elements of 64 bytes for each quarter fit. The upper bits of an
-            // index are not looked at.
-            unsafe {
-                let mut packed = _mm256_loadu_si256(codes.add(64 * quarter + 32 * half).cast());
-                // The row has its elements in pairs: a nibble of the lower half word, and that of the upper one.
-                for nibble in 0..8 {
-                    let element = 8 * quarter + nibble % 4 * 2 + nibble / 4;
-                    let magnitude = _mm256_permutevar8x32_ps(table, packed);
-                    let negative = _mm256_and_si256(_mm256_slli_epi32::<28>(packed), sign);
-                    let value = _mm256_or_ps(magnitude, _mm256_castsi256_ps(negative));
-                    let to = weights.0.as_mut_ptr().cast::<f32>().add(COLUMNS * element + 8 * half);
-                    _mm256_store_ps(to, value);
-                    packed = _mm256_srli_epi32::<4>(packed);
-                }
-            }
-        }
-    }
-    weights
+/// How a block is multiplied. The methods are inlined into functions that have the instructions.
+pub(super) trait Dot {
+    const KIND: Kind;
+    const NUMBERS: Numbers;
+    /// With more rows it is quicker to unpack weights once; only for floats.
+    const FEW: usize;
+
+    /// The sums of a part of a block.
+    ///
+    /// # Safety
+    ///
+    /// The codes and the records are there, and this machine has the instructions.
+    unsafe fn part<const R: usize>(
+        codes: *const u8,
+        records: &[*const u8; R],
+        part: usize,
+    ) -> [[__m256; 2]; R];
 }
 
-/// Of E4M3 in float32; see [`widened`].
-///
-/// # Safety
-///
-/// The codes are there, and this machine has the instructions.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn unpack_tile(codes: *const u8) -> Weights {
-    let mut weights = Weights([0; 4 * BLOCK * COLUMNS]);
-    let up = _mm256_set1_ps(f32::from_bits((127 + 120) << 23));
-    let (sign, magnitude) = (_mm256_set1_epi32(i32::MIN), _mm256_set1_epi32(0x7f << 20));
-    for line in 0..8 {
-        for half in 0..2 {
-            // SAFETY: as the caller says, and four elements of 64 bytes for each line fit.
-            unsafe {
-                let mut packed = _mm256_loadu_si256(codes.add(64 * line + 32 * half).cast());
-                // Bytes 0 and 2 of a word are a pair of the row, and so are 1 and 3.
-                for byte in 0..4 {
-                    let element = 4 * line + byte % 2 * 2 + byte / 2;
-                    let bits = _mm256_or_si256(
-                        _mm256_and_si256(_mm256_slli_epi32::<24>(packed), sign),
-                        _mm256_and_si256(_mm256_slli_epi32::<20>(packed), magnitude),
-                    );
-                    let value = _mm256_mul_ps(_mm256_castsi256_ps(bits), up);
-                    let to = weights.0.as_mut_ptr().cast::<f32>().add(COLUMNS * element + 8 * half);
-                    _mm256_store_ps(to, value);
-                    packed = _mm256_srli_epi32::<8>(packed);
-                }
-            }
-        }
-    }
-    weights
-}
+/// Signed activations by unsigned weights, doubled and 12 too great: the sums start at what makes up for that.
+pub(super) struct Integers;
 
-/// Adds `R` rows by a block to their sums, `stride` from row to row.
-///
-/// # Safety
-///
-/// The rows have a record here, there is room for the sums, and this machine has the instructions.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn tile<const R: usize>(
-    numbers: Numbers,
-    weights: &Weights,
-    scales: &Scales,
-    records: [*const u8; R],
-    sums: *mut f32,
-    stride: usize,
-) {
-    let parts = match scales {
-        Scales::Exponents(_) => 1,
-        Scales::Halves(_) => 2,
-    };
-    for part in 0..parts {
+/// The same with a scale per 16.
+pub(super) struct Halves;
+
+/// Float32 by float32.
+pub(super) struct Floats;
+
+/// The same with a scale per 16.
+pub(super) struct HalfFloats;
+
+/// The same with weights in E4M3.
+pub(super) struct TileFloats;
+
+impl Dot for Integers {
+    const KIND: Kind = Kind::Mxfp4;
+    const NUMBERS: Numbers = Numbers::Integers;
+    const FEW: usize = usize::MAX;
+
+    #[inline(always)]
+    unsafe fn part<const R: usize>(codes: *const u8, records: &[*const u8; R], _: usize) -> [[__m256; 2]; R] {
         // SAFETY: as the caller says.
-        unsafe {
-            let part_sums = match numbers {
-                Numbers::Integers => integers(weights, &records, 0..2, 36),
-                Numbers::Halves => integers(weights, &records, part..part + 1, 40 + 4 * part),
-                Numbers::Floats => {
-                    floats(weights, &records, part * BLOCK / 2 / parts..(part + 1) * BLOCK / 2 / parts)
-                }
-            };
-            let scale_at = match numbers {
-                Numbers::Integers => 32,
-                Numbers::Halves => 32 + 4 * part,
-                Numbers::Floats => 64,
-            };
-            for r in 0..R {
-                let of_row = _mm256_set1_epi32(records[r].add(scale_at).cast::<i32>().read_unaligned());
-                for half in 0..2 {
-                    let scale = match scales {
-                        Scales::Exponents(bits) => _mm256_castsi256_ps(_mm256_add_epi32(bits[half], of_row)),
-                        Scales::Halves(scales) => {
-                            let of_row = match numbers {
-                                Numbers::Halves => of_row,
-                                _ => _mm256_add_epi32(of_row, _mm256_set1_epi32(127 << 23)),
-                            };
-                            _mm256_mul_ps(scales[part][half], _mm256_castsi256_ps(of_row))
-                        }
-                    };
-                    let sum = sums.add(r * stride + 8 * half);
-                    _mm256_storeu_ps(sum, _mm256_fmadd_ps(part_sums[r][half], scale, _mm256_loadu_ps(sum)));
-                }
-            }
-        }
+        unsafe { integers(codes, records, [0, 2], 36) }
     }
 }
 
-/// Sums of the given runs of four words of weights; what they start at is in the record, at `start`.
+impl Dot for Halves {
+    const KIND: Kind = Kind::Nvfp4;
+    const NUMBERS: Numbers = Numbers::Halves;
+    const FEW: usize = usize::MAX;
+
+    #[inline(always)]
+    unsafe fn part<const R: usize>(
+        codes: *const u8,
+        records: &[*const u8; R],
+        part: usize,
+    ) -> [[__m256; 2]; R] {
+        // SAFETY: as the caller says.
+        unsafe { integers(codes, records, [part, part + 1], 40 + 4 * part) }
+    }
+}
+
+/// Sums of pairs of quarters of a block; what they start at is in the record, at `start`.
 ///
 /// # Safety
 ///
-/// As [`tile`].
-#[target_feature(enable = "avx2,fma")]
+/// As [`Dot::part`].
+#[inline(always)]
 unsafe fn integers<const R: usize>(
-    weights: &Weights,
+    codes: *const u8,
     records: &[*const u8; R],
-    fours: Range<usize>,
+    [first, end]: [usize; 2],
     start: usize,
 ) -> [[__m256; 2]; R] {
-    let ones = _mm256_set1_epi16(1);
-    let mut sums = [[_mm256_setzero_si256(); 2]; R];
     // SAFETY: as the caller says.
     unsafe {
+        let values = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+        let (table, low) = (_mm256_broadcastsi128_si256(values), _mm256_set1_epi8(15));
+        let ones = _mm256_set1_epi16(1);
+        let mut sums = [[_mm256_setzero_si256(); 2]; R];
         for r in 0..R {
-            sums[r] = [_mm256_set1_epi32(records[r].add(start).cast::<i32>().read_unaligned()); 2];
+            sums[r] = [word(records[r].add(start)); 2];
         }
-        for four in fours {
+        for pair in first..end {
             let mut short = [[_mm256_setzero_si256(); 2]; R];
-            for word in 4 * four..4 * four + 4 {
-                let weights = weights.0.as_ptr().add(64 * word);
-                let weights = [_mm256_load_si256(weights.cast()), _mm256_load_si256(weights.add(32).cast())];
-                for r in 0..R {
-                    let activations =
-                        _mm256_set1_epi32(records[r].add(4 * word).cast::<i32>().read_unaligned());
+            for quarter in 2 * pair..2 * pair + 2 {
+                let mut packed = words(codes.add(64 * quarter));
+                for high in 0..2 {
+                    let mut weights = packed;
                     for half in 0..2 {
-                        let products = _mm256_maddubs_epi16(weights[half], activations);
-                        short[r][half] = _mm256_add_epi16(short[r][half], products);
+                        weights[half] = _mm256_shuffle_epi8(table, _mm256_and_si256(packed[half], low));
+                        packed[half] = _mm256_srli_epi16::<4>(packed[half]);
+                    }
+                    for r in 0..R {
+                        let activations = word(records[r].add(4 * (2 * quarter + high)));
+                        for half in 0..2 {
+                            let products = _mm256_maddubs_epi16(weights[half], activations);
+                            short[r][half] = _mm256_add_epi16(short[r][half], products);
+                        }
                     }
                 }
             }
@@ -298,39 +315,173 @@ unsafe fn integers<const R: usize>(
                 }
             }
         }
+        let mut floats = [[_mm256_setzero_ps(); 2]; R];
+        for r in 0..R {
+            floats[r] = [_mm256_cvtepi32_ps(sums[r][0]), _mm256_cvtepi32_ps(sums[r][1])];
+        }
+        floats
     }
-    sums.map(|row| row.map(|sum| _mm256_cvtepi32_ps(sum)))
 }
 
-/// Sums of the given pairs of elements.
+impl Dot for Floats {
+    const KIND: Kind = Kind::Mxfp4;
+    const NUMBERS: Numbers = Numbers::Floats;
+    const FEW: usize = 2 * TILE;
+
+    #[inline(always)]
+    unsafe fn part<const R: usize>(codes: *const u8, records: &[*const u8; R], _: usize) -> [[__m256; 2]; R] {
+        // SAFETY: as the caller says.
+        unsafe { nibbles(codes, records, [0, 4]) }
+    }
+}
+
+impl Dot for HalfFloats {
+    const KIND: Kind = Kind::Nvfp4;
+    const NUMBERS: Numbers = Numbers::Floats;
+    const FEW: usize = 2 * TILE;
+
+    #[inline(always)]
+    unsafe fn part<const R: usize>(
+        codes: *const u8,
+        records: &[*const u8; R],
+        part: usize,
+    ) -> [[__m256; 2]; R] {
+        // SAFETY: as the caller says.
+        unsafe { nibbles(codes, records, [2 * part, 2 * part + 2]) }
+    }
+}
+
+/// Sums of quarters of a block of E2M1.
 ///
 /// # Safety
 ///
-/// As [`tile`].
-#[target_feature(enable = "avx2,fma")]
-unsafe fn floats<const R: usize>(
-    weights: &Weights,
+/// As [`Dot::part`].
+#[inline(always)]
+unsafe fn nibbles<const R: usize>(
+    codes: *const u8,
     records: &[*const u8; R],
-    pairs: Range<usize>,
+    [first, end]: [usize; 2],
 ) -> [[__m256; 2]; R] {
-    let upper = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
-    let mut sums = [[_mm256_setzero_ps(); 2]; R];
     // SAFETY: as the caller says.
     unsafe {
-        for word in pairs {
-            let pair = weights.0.as_ptr().cast::<f32>().add(2 * COLUMNS * word);
-            let first = [_mm256_load_ps(pair), _mm256_load_ps(pair.add(8))];
-            let second = [_mm256_load_ps(pair.add(16)), _mm256_load_ps(pair.add(24))];
-            for r in 0..R {
-                let both = _mm256_set1_epi32(records[r].add(4 * word).cast::<i32>().read_unaligned());
-                let low = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(both));
-                let high = _mm256_castsi256_ps(_mm256_and_si256(both, upper));
+        let values = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+        let (table, low) = (_mm256_broadcastsi128_si256(values), _mm256_set1_epi8(15));
+        let mut sums = [[_mm256_setzero_ps(); 2]; R];
+        for quarter in first..end {
+            let packed = words(codes.add(64 * quarter));
+            // Doubled: nibbles 0, 2, 4 and 6 of a word as its bytes, and the others.
+            let mut doubled = [packed; 2];
+            for half in 0..2 {
+                let high = _mm256_srli_epi16::<4>(packed[half]);
+                doubled[0][half] = _mm256_shuffle_epi8(table, _mm256_and_si256(packed[half], low));
+                doubled[1][half] = _mm256_shuffle_epi8(table, _mm256_and_si256(high, low));
+            }
+            // The row has its elements in pairs: a nibble of the lower half word, and that of the upper one.
+            for pair in 0..4 {
+                let mut weights = [[_mm256_setzero_ps(); 2]; 2];
                 for half in 0..2 {
-                    sums[r][half] = _mm256_fmadd_ps(first[half], low, sums[r][half]);
-                    sums[r][half] = _mm256_fmadd_ps(second[half], high, sums[r][half]);
+                    let bytes = doubled[pair % 2][half];
+                    let [first, second] = match pair / 2 {
+                        0 => [_mm256_slli_epi32::<24>(bytes), _mm256_slli_epi32::<8>(bytes)],
+                        _ => [_mm256_slli_epi32::<16>(bytes), bytes],
+                    };
+                    weights[0][half] = _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(first));
+                    weights[1][half] = _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(second));
                 }
+                add_pair(&mut sums, &weights, records, 4 * quarter + pair);
+            }
+        }
+        let half = _mm256_set1_ps(0.5);
+        for r in 0..R {
+            sums[r] = [_mm256_mul_ps(sums[r][0], half), _mm256_mul_ps(sums[r][1], half)];
+        }
+        sums
+    }
+}
+
+impl Dot for TileFloats {
+    const KIND: Kind = Kind::Fp8Tile128;
+    const NUMBERS: Numbers = Numbers::Floats;
+    const FEW: usize = TILE;
+
+    #[inline(always)]
+    unsafe fn part<const R: usize>(codes: *const u8, records: &[*const u8; R], _: usize) -> [[__m256; 2]; R] {
+        // SAFETY: as the caller says.
+        unsafe {
+            let up = _mm256_set1_ps(f32::from_bits((127 + 120) << 23));
+            let (sign, magnitude) = (_mm256_set1_epi32(i32::MIN), _mm256_set1_epi32(0x7f << 20));
+            let mut sums = [[_mm256_setzero_ps(); 2]; R];
+            for line in 0..8 {
+                let packed = words(codes.add(64 * line));
+                // Bytes 0 and 2 of a word are a pair of the row, and so are 1 and 3.
+                for pair in 0..2 {
+                    let mut weights = [[_mm256_setzero_ps(); 2]; 2];
+                    for half in 0..2 {
+                        let first = match pair {
+                            0 => packed[half],
+                            _ => _mm256_srli_epi32::<8>(packed[half]),
+                        };
+                        for (i, code) in [first, _mm256_srli_epi32::<16>(first)].into_iter().enumerate() {
+                            let bits = _mm256_or_si256(
+                                _mm256_and_si256(_mm256_slli_epi32::<24>(code), sign),
+                                _mm256_and_si256(_mm256_slli_epi32::<20>(code), magnitude),
+                            );
+                            weights[i][half] = _mm256_mul_ps(_mm256_castsi256_ps(bits), up);
+                        }
+                    }
+                    add_pair(&mut sums, &weights, records, 2 * line + pair);
+                }
+            }
+            sums
+        }
+    }
+}
+
+/// Adds the products with a pair of elements of each row.
+///
+/// # Safety
+///
+/// As [`Dot::part`].
+#[inline(always)]
+unsafe fn add_pair<const R: usize>(
+    sums: &mut [[__m256; 2]; R],
+    weights: &[[__m256; 2]; 2],
+    records: &[*const u8; R],
+    pair: usize,
+) {
+    // SAFETY: as the caller says.
+    unsafe {
+        let upper = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
+        for r in 0..R {
+            let both = word(records[r].add(4 * pair));
+            let low = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(both));
+            let high = _mm256_castsi256_ps(_mm256_and_si256(both, upper));
+            for half in 0..2 {
+                sums[r][half] = _mm256_fmadd_ps(weights[0][half], low, sums[r][half]);
+                sums[r][half] = _mm256_fmadd_ps(weights[1][half], high, sums[r][half]);
             }
         }
     }
-    sums
+}
+
+/// A word of a record, for all columns.
+///
+/// # Safety
+///
+/// It is there, and this machine has the instructions.
+#[inline(always)]
+unsafe fn word(place: *const u8) -> __m256i {
+    // SAFETY: as the caller says.
+    unsafe { _mm256_set1_epi32(place.cast::<i32>().read_unaligned()) }
+}
+
+/// A word of each column.
+///
+/// # Safety
+///
+/// They are there, and this machine has the instructions.
+#[inline(always)]
+unsafe fn words(codes: *const u8) -> [__m256i; 2] {
+    // SAFETY: as the caller says.
+    unsafe { [_mm256_loadu_si256(codes.cast()), _mm256_loadu_si256(codes.add(32).cast())] }
 }

@@ -3,7 +3,10 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `avx2` | products of packed rows with panels; rows and panels are made by portable code |
-//! | `avx512` | products of packed rows with panels: one for each kind of numbers, over the same two loops |
+//! | `many2` | the same for many rows of floats |
+//! | `avx512` | products of packed rows with panels: two loops |
+//! | `dot512` | what they do with a block, for each kind of numbers |
+//! | `ahead` | memory fetched ahead, for few rows |
 //! | `values` | products of float32, for what is not in panels or out of the ordinary |
 //! | `pack512` | panels and packed rows made |
 //! | `rows512` | rows converted |
@@ -12,8 +15,11 @@
 //! A function with instructions that not every machine has is `unsafe` to call elsewhere. Each is reached through a
 //! [`Kernels`] alone, and [`kernels`] makes one only where the processor has them all.
 
+mod ahead;
 mod avx2;
 mod avx512;
+mod dot512;
+mod many2;
 mod pack512;
 mod peak;
 mod rows512;
