@@ -1,4 +1,4 @@
-//! A run allocates nothing, on any thread, with any instruction set. A file of its own, for it replaces the allocator.
+//! A run allocates nothing, on any thread, with any instruction set, directly or through the C table. A file of its own, for it replaces the allocator.
 
 mod harness;
 
@@ -41,7 +41,7 @@ fn allocations_of(run: impl Fn()) -> usize {
 #[test]
 fn a_run_allocates_nothing() {
     let mut random = Random::new();
-    for host in Host::each(3) {
+    for host in Host::each(3).into_iter().chain([Host::behind_the_table(3)]) {
         for activation in [Format::Bf16, Format::Mxint8, Format::Mxfp8G128, Format::Nvfp4] {
             let (tokens, hidden, inner, experts, top_k) = (40, 128, 96, 5, 3);
             let to = Quantization::new(activation);

@@ -16,6 +16,7 @@ pub use op::{RawOp, op_from_c};
 pub use tensor::{host_tensor_from_c, host_tensor_to_c, tensor_from_c, tensor_to_c};
 
 use std::ffi::c_char;
+use std::fmt;
 use std::mem::offset_of;
 use std::time::Duration;
 
@@ -270,7 +271,8 @@ fn format_from_c(what: &str, number: u32) -> Result<Format> {
     })
 }
 
-fn extent_from_c(what: &str, extent: i64) -> Result<usize> {
+/// `what` is only written out where the extent is wrong: runs allocate nothing.
+fn extent_from_c(what: impl fmt::Display, extent: i64) -> Result<usize> {
     usize::try_from(extent).map_err(|_| Error::invalid(format!("{what} is {extent}; it is 0 or more")))
 }
 

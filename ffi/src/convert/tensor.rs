@@ -107,8 +107,8 @@ fn view(from: &mxhal_tensor) -> Result<Tensor> {
     let mut shape = [0; MAX_RANK];
     let mut strides = [0; MAX_RANK];
     for dimension in 0..rank {
-        shape[dimension] = extent_from_c(&format!("shape[{dimension}]"), from.shape[dimension])?;
-        strides[dimension] = extent_from_c(&format!("stride[{dimension}]"), from.stride[dimension])?;
+        shape[dimension] = extent_from_c(format_args!("shape[{dimension}]"), from.shape[dimension])?;
+        strides[dimension] = extent_from_c(format_args!("stride[{dimension}]"), from.stride[dimension])?;
     }
     let layout = Layout::strided(format, &shape[..rank], &strides[..rank])?;
     let span = |at, bytes| Span { address: address(at), bytes };

@@ -10,6 +10,7 @@ use mxhal_core::{
     Weights, WeightsDesc, buffer,
 };
 use mxhal_cpu::Cpu;
+use mxhal_ffi::HostOptions;
 
 /// A device and a stream of it.
 pub(crate) struct Host {
@@ -30,11 +31,21 @@ impl Host {
         runs.map(|isa| Self::of(&[("threads", &threads), ("isa", isa)])).collect()
     }
 
+    /// As an engine has it, which calls through the C table.
+    pub(crate) fn behind_the_table(threads: usize) -> Self {
+        let options = vec![("threads".to_owned(), threads.to_string())];
+        let options = HostOptions { options, ..HostOptions::default() };
+        Self::on(&mxhal_ffi::embedded::<Cpu>(&options).unwrap())
+    }
+
     fn of(options: &[(&str, &str)]) -> Self {
         let options: Vec<(String, String)> =
             options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let cpu = Cpu::new(&options).unwrap();
-        let device = cpu.open_device(0).unwrap();
+        Self::on(&Cpu::new(&options).unwrap())
+    }
+
+    fn on(backend: &dyn Backend) -> Self {
+        let device = backend.open_device(0).unwrap();
         let stream = device.create_stream().unwrap();
         Self { device, stream }
     }
