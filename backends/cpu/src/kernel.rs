@@ -11,6 +11,7 @@ use std::hint::black_box;
 use mxhal_core::format::{bf16, dequantize_row, quantize_row};
 use mxhal_core::{Format, Quantization};
 
+use crate::gate::{Gate, GateUp};
 use crate::isa::Isa;
 use crate::packed::Numbers;
 use crate::panel::{self, Column, Kind};
@@ -103,8 +104,8 @@ pub(crate) struct RowKernels {
     pub(crate) round_bf16: fn(&[f32], &mut [u8]),
     /// As [`quantize_row`].
     pub(crate) quantize: fn(&Quantization, &[f32], &mut [u8], &mut [u8]) -> f32,
-    /// Gates, ups, values, equally many: computed in float64 and rounded once.
-    pub(crate) activate: fn(&Gate, &[f32], &[f32], &mut [f32]),
+    /// Gates and ups, values: as [`Gate::values`], within the contract's bound.
+    pub(crate) activate: fn(&Gate, GateUp<'_>, &mut [f32]),
     /// Values, a weight, sums: adds each value times the weight, both operations rounded to float32.
     pub(crate) accumulate: fn(&[f32], f32, &mut [f32]),
     /// Rows of BF16, each with a weight, and sums: [`Self::accumulate`] of one row after the other.
@@ -119,11 +120,7 @@ impl RowKernels {
         decode,
         round_bf16,
         quantize: quantize_row,
-        activate: |gate, gates, ups, values| {
-            for ((g, u), value) in gates.iter().zip(ups).zip(values) {
-                *value = gate.value(*g, *u);
-            }
-        },
+        activate: Gate::values,
         accumulate: |values, weight, sums| {
             for (sum, value) in sums.iter_mut().zip(values) {
                 *sum += *value * weight;
@@ -151,24 +148,6 @@ fn decode(format: Format, data: &[u8], scales: &[u8], factor: f32, out: &mut [f3
 fn round_bf16(values: &[f32], out: &mut [u8]) {
     for (value, out) in values.iter().zip(out.as_chunks_mut().0) {
         *out = bf16::from_f32(*value).to_ne_bytes();
-    }
-}
-
-/// The function of a SwiGLU: `(clamp(u, −limit, limit) + plus) · g · σ(slope · g)` with `g` at most the limit.
-pub(crate) struct Gate {
-    /// Infinite for none.
-    pub(crate) limit: f64,
-    pub(crate) slope: f64,
-    pub(crate) plus: f64,
-}
-
-impl Gate {
-    /// Rounded to float32 once. A NaN stays one, which `f64::min` would lose.
-    pub(crate) fn value(&self, gate: f32, up: f32) -> f32 {
-        let (gate, up) = (f64::from(gate), f64::from(up).clamp(-self.limit, self.limit));
-        let gate = if gate > self.limit { self.limit } else { gate };
-        let sigmoid = 1.0 / (1.0 + (-self.slope * gate).exp());
-        ((up + self.plus) * gate * sigmoid) as f32
     }
 }
 

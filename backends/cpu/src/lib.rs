@@ -18,6 +18,7 @@
 //! | `panel` | MXFP4 weights as kernels read them |
 //! | `packed` | activations as kernels read them |
 //! | `isa` | which instruction sets there are |
+//! | `gate` | the function of a SwiGLU |
 //! | `kernel` | the inner loops, behind a table for each instruction set |
 //! | `x86` | those of them that are not plain Rust |
 //! | `op` | a file for each operator |
@@ -40,12 +41,14 @@
 //!
 //! Products are sums in float32, in an order that depends on K alone (and on the instruction set). Hence the same bits
 //! from run to run, in whatever batch a row appears, and for any number of threads; all three are declared and tested. A
-//! sum and its bias are rounded to the output together, once. The functions of SwiGLU and routing are computed in
-//! float64.
+//! sum and its bias are rounded to the output together, once. Routing is computed in
+//! float64, and so is SwiGLU where there is nothing faster that is near enough.
 
 pub mod ceilings;
 mod device;
 mod export;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "what only machines with vectors use"))]
+mod gate;
 mod isa;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "what only kernels for panels use"))]
 mod kernel;

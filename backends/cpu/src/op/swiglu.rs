@@ -1,11 +1,12 @@
-//! SwiGlu: the gated activation, in float64.
+//! SwiGlu: the gated activation.
 
 use mxhal_core::op::{SwiGlu, SwiGluForm, SwiGluVariant};
 use mxhal_core::{Format, Quantization, Result};
 
 use super::{Execute, Tensors, ensure_factor_per_row};
 use crate::device::Shared;
-use crate::kernel::{Gate, RowKernels};
+use crate::gate::{Gate, GateUp};
+use crate::kernel::RowKernels;
 use crate::pool::Scratch;
 use crate::view::{Row, RowMut};
 use crate::weights::CpuWeights;
@@ -61,52 +62,23 @@ pub(super) fn row(
     y: &mut RowMut<'_>,
 ) {
     let (gate_up, values) = scratch.split_at_mut(scratch.len() / 3 * 2);
-    x.decode(kernels, gate_up);
-    activate(kernels, form, gate_up, values);
-    if let Some(weight) = weight {
-        values.iter_mut().for_each(|value| *value *= weight);
-    }
-    if to.format.is_block_scaled() {
-        round_to_bf16(kernels, values);
-    }
+    let gate = Gate { weight: weight.unwrap_or(1.0), to_bf16: to.format.is_block_scaled(), ..gate(form) };
+    let x = match x.format() {
+        Format::Bf16 => GateUp::Bf16(x.data()),
+        _ => GateUp::F32(x.values(kernels, gate_up)),
+    };
+    (kernels.activate)(&gate, x, values);
     y.store(kernels, values, to);
 }
 
-/// To BF16 and back.
-fn round_to_bf16(kernels: &RowKernels, values: &mut [f32]) {
-    let mut rounded = [0; 2 * AT_ONCE];
-    for values in values.chunks_mut(AT_ONCE) {
-        let rounded = &mut rounded[..2 * values.len()];
-        (kernels.round_bf16)(values, rounded);
-        (kernels.decode)(Format::Bf16, rounded, &[], 1.0, values);
-    }
-}
-
-fn activate(kernels: &RowKernels, form: &SwiGluForm, gate_up: &[f32], values: &mut [f32]) {
-    let gate = gate(form);
-    if !form.interleaved {
-        let (gates, ups) = gate_up.split_at(values.len());
-        return (kernels.activate)(&gate, gates, ups, values);
-    }
-    let (mut gates, mut ups) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
-    for (pairs, values) in gate_up.chunks(2 * AT_ONCE).zip(values.chunks_mut(AT_ONCE)) {
-        for (([g, u], gate), up) in pairs.as_chunks().0.iter().zip(&mut gates).zip(&mut ups) {
-            (*gate, *up) = (*g, *u);
-        }
-        (kernels.activate)(&gate, &gates[..values.len()], &ups[..values.len()], values);
-    }
-}
-
-/// Values that pass through the stack at once.
-const AT_ONCE: usize = 64;
-
-/// The function with its constants as they are used.
+/// The function with its constants as they are used, without weight or rounding.
 fn gate(form: &SwiGluForm) -> Gate {
     let (slope, plus) = match form.variant {
-        SwiGluVariant::GptOss => (f64::from(form.alpha), 1.0),
+        SwiGluVariant::GptOss => (form.alpha, 1.0),
         _ => (1.0, 0.0),
     };
-    Gate { limit: if form.limit == 0.0 { f64::INFINITY } else { f64::from(form.limit) }, slope, plus }
+    let limit = if form.limit == 0.0 { f32::INFINITY } else { form.limit };
+    Gate { limit, slope, plus, interleaved: form.interleaved, weight: 1.0, to_bf16: false }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! | `ahead` | memory fetched ahead, for few rows |
 //! | `values` | products of float32, for what is not in panels or out of the ordinary |
 //! | `pack512` | panels and packed rows made |
-//! | `rows512` | rows converted |
+//! | `rows256`, `rows512` | rows converted, by AVX2 and by AVX-512 |
 //! | `peak` | instructions alone, for the ceilings |
 //!
 //! A function with instructions that not every machine has is `unsafe` to call elsewhere. Each is reached through a
@@ -22,6 +22,7 @@ mod dot512;
 mod many2;
 mod pack512;
 mod peak;
+mod rows256;
 mod rows512;
 #[cfg(test)]
 mod twins;
@@ -52,6 +53,7 @@ pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
         Isa::Avx2 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => Some(Kernels {
             isa,
             panels: Some(PanelKernels { pack: packed::pack, multiply: avx2::multiply }),
+            rows: RowKernels { activate: rows256::activate, ..RowKernels::PORTABLE },
             products: values::products,
             peak: peak::AVX2,
             ..portable
@@ -63,6 +65,7 @@ pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
 /// Whether everything is there that the functions for AVX-512 are compiled with.
 fn has_avx512() -> bool {
     is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")

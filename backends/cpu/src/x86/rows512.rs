@@ -1,5 +1,5 @@
 //! Rows converted by AVX-512: decoded, rounded, quantized, activated, summed. The portable twins are the core's codecs
-//! and the operators' own loops; but for SwiGLU, whose exponential is another one, results are the same to the bit.
+//! and the operators' own loops; but for SwiGLU, see [`gate`](crate::gate), results are the same to the bit.
 
 use std::arch::x86_64::*;
 
@@ -7,7 +7,8 @@ use mxhal_core::format::{dequantize_row, e2m1, e4m3, e8m0, quantize_row};
 use mxhal_core::{Format, Quantization, ScaleRule};
 
 use super::pack512::widened;
-use crate::kernel::{Gate, WeightedRow};
+use crate::gate::{self, Gate, GateUp};
+use crate::kernel::WeightedRow;
 
 /// See [`RowKernels::decode`](crate::kernel::RowKernels::decode).
 pub(super) fn decode(format: Format, data: &[u8], scales: &[u8], factor: f32, out: &mut [f32]) {
@@ -332,64 +333,17 @@ unsafe fn encode_e4m3(values: [__m512; 2], data: *mut u8) {
 }
 
 /// See [`RowKernels::activate`](crate::kernel::RowKernels::activate).
-pub(super) fn activate(gate: &Gate, gates: &[f32], ups: &[f32], values: &mut [f32]) {
-    assert!(gates.len() == values.len() && ups.len() == values.len());
-    // SAFETY: all have one length, and the table that holds this function is made only where the instructions are.
-    unsafe { activate_unchecked(gate, gates, ups, values) }
+pub(super) fn activate(gate: &Gate, x: GateUp<'_>, values: &mut [f32]) {
+    // SAFETY: the table that holds this function is made only where the instructions are.
+    unsafe { activate_unchecked(gate, x, values) }
 }
 
 /// # Safety
 ///
-/// All have one length, and this machine has the instructions.
-#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-unsafe fn activate_unchecked(gate: &Gate, gates: &[f32], ups: &[f32], values: &mut [f32]) {
-    for first in (0..values.len()).step_by(8) {
-        let mask = (0xff_u32 >> (8 - (values.len() - first).min(8))) as u8;
-        // SAFETY: what the mask excludes is not touched.
-        unsafe {
-            let g = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, gates.as_ptr().add(first)));
-            let u = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, ups.as_ptr().add(first)));
-            let (limit, least) = (_mm512_set1_pd(gate.limit), _mm512_set1_pd(-gate.limit));
-            // A NaN stays one: these give their second operand where either is.
-            let g = _mm512_min_pd(limit, g);
-            let u = _mm512_max_pd(least, _mm512_min_pd(limit, u));
-            let u = _mm512_add_pd(u, _mm512_set1_pd(gate.plus));
-            let e = exp(_mm512_mul_pd(g, _mm512_set1_pd(-gate.slope)));
-            let one = _mm512_set1_pd(1.0);
-            let sigmoid = _mm512_div_pd(one, _mm512_add_pd(one, e));
-            let value = _mm512_mul_pd(_mm512_mul_pd(u, g), sigmoid);
-            _mm256_mask_storeu_ps(values.as_mut_ptr().add(first), mask, _mm512_cvtpd_ps(value));
-        }
-    }
-}
-
-/// e^x with a relative error below 2^−35, by 2^n · e^r and the series of e^r to its ninth power.
-#[target_feature(enable = "avx512f,avx512dq")]
-fn exp(x: __m512d) -> __m512d {
-    let n = _mm512_roundscale_pd::<0x08>(_mm512_mul_pd(x, _mm512_set1_pd(std::f64::consts::LOG2_E)));
-    // Beyond that the result is 0 or infinite.
-    let n = _mm512_max_pd(_mm512_set1_pd(-3000.0), _mm512_min_pd(_mm512_set1_pd(3000.0), n));
-    let r = _mm512_fnmadd_pd(n, _mm512_set1_pd(std::f64::consts::LN_2), x);
-    // Where `n` was cut, `r` is of no use: any number within the series' range will do.
-    let bound = _mm512_set1_pd(0.5);
-    let r = _mm512_max_pd(_mm512_sub_pd(_mm512_setzero_pd(), bound), _mm512_min_pd(bound, r));
-    const INVERSE_FACTORIALS: [f64; 10] = [
-        1.0 / 362_880.0,
-        1.0 / 40_320.0,
-        1.0 / 5040.0,
-        1.0 / 720.0,
-        1.0 / 120.0,
-        1.0 / 24.0,
-        1.0 / 6.0,
-        0.5,
-        1.0,
-        1.0,
-    ];
-    let mut sum = _mm512_set1_pd(INVERSE_FACTORIALS[0]);
-    for factor in &INVERSE_FACTORIALS[1..] {
-        sum = _mm512_fmadd_pd(sum, r, _mm512_set1_pd(*factor));
-    }
-    _mm512_scalef_pd(sum, n)
+/// This machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+unsafe fn activate_unchecked(gate: &Gate, x: GateUp<'_>, values: &mut [f32]) {
+    gate::activate(gate, x, values);
 }
 
 /// See [`RowKernels::accumulate`](crate::kernel::RowKernels::accumulate).
