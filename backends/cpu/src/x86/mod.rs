@@ -9,7 +9,8 @@
 //! | `ahead` | memory fetched ahead, for few rows |
 //! | `values` | products of float32, for what is not in panels or out of the ordinary |
 //! | `pack512` | panels and packed rows made |
-//! | `rows256`, `rows512` | rows converted, by AVX2 and by AVX-512 |
+//! | `quantize512` | rows quantized |
+//! | `rows256`, `rows512` | rows converted otherwise, by AVX2 and by AVX-512 |
 //! | `peak` | instructions alone, for the ceilings |
 //!
 //! A function with instructions that not every machine has is `unsafe` to call elsewhere. Each is reached through a
@@ -22,6 +23,7 @@ mod dot512;
 mod many2;
 mod pack512;
 mod peak;
+mod quantize512;
 mod rows256;
 mod rows512;
 #[cfg(test)]
@@ -42,7 +44,7 @@ pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
             rows: RowKernels {
                 decode: rows512::decode,
                 round_bf16: rows512::round_bf16,
-                quantize: rows512::quantize,
+                quantize: quantize512::quantize,
                 activate: rows512::activate,
                 accumulate: rows512::accumulate,
                 accumulate_bf16: rows512::accumulate_bf16,

@@ -1,10 +1,10 @@
-//! Rows converted by AVX-512: decoded, rounded, quantized, activated, summed. The portable twins are the core's codecs
+//! Rows converted by AVX-512: decoded, rounded, activated, summed. The portable twins are the core's codecs
 //! and the operators' own loops; but for SwiGLU, see [`gate`](crate::gate), results are the same to the bit.
 
 use std::arch::x86_64::*;
 
-use mxhal_core::format::{dequantize_row, e2m1, e4m3, e8m0, quantize_row};
-use mxhal_core::{Format, Quantization, ScaleRule};
+use mxhal_core::Format;
+use mxhal_core::format::{dequantize_row, e2m1, e4m3, e8m0};
 
 use super::pack512::widened;
 use crate::gate::{self, Gate, GateUp};
@@ -13,7 +13,7 @@ use crate::kernel::WeightedRow;
 /// See [`RowKernels::decode`](crate::kernel::RowKernels::decode).
 pub(super) fn decode(format: Format, data: &[u8], scales: &[u8], factor: f32, out: &mut [f32]) {
     let blocks = out.len() / 32;
-    let whole = out.len().is_multiple_of(32)
+    let whole = out.len().is_multiple_of(format.column_multiple())
         && data.len() == format.row_bytes(out.len())
         && scales.len() == format.row_scales(out.len());
     // SAFETY: elements, scales and places are as many as the format wants, and the table that holds this function is
@@ -25,6 +25,7 @@ pub(super) fn decode(format: Format, data: &[u8], scales: &[u8], factor: f32, ou
             Format::Mxint8 if whole => decode_mxint8(data, scales, out),
             Format::Mxfp8 if whole => decode_mxfp8(data, |block| scales[block], blocks, out),
             Format::Mxfp8G128 if whole => decode_mxfp8(data, |block| scales[block / 4], blocks, out),
+            Format::Nvfp4 if whole => decode_nvfp4(data, scales, factor, out),
             _ => dequantize_row(format, data, scales, factor, out),
         }
     }
@@ -117,6 +118,57 @@ unsafe fn decode_mxfp8(data: &[u8], scale: impl Fn(usize) -> u8, blocks: usize, 
     }
 }
 
+/// # Safety
+///
+/// `data` has 8 bytes for each scale, `out` 16 places, and this machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn decode_nvfp4(data: &[u8], scales: &[u8], factor: f32, out: &mut [f32]) {
+    // In each 32 bits the byte with the code, which is then in the low nibble, or is shifted there.
+    let first = _mm512_set_epi64(
+        0x07_0000_0007,
+        0x06_0000_0006,
+        0x05_0000_0005,
+        0x04_0000_0004,
+        0x03_0000_0003,
+        0x02_0000_0002,
+        0x01_0000_0001,
+        0,
+    );
+    let shift = _mm512_set1_epi64(4 << 32);
+    let factor = _mm512_set1_ps(factor);
+    let blocks = data.as_chunks::<8>().0.chunks(16).zip(out.as_chunks_mut::<16>().0.chunks_mut(16));
+    for ((data, out), scales) in blocks.zip(scales.chunks(16)) {
+        let mut decoded = [0.0; 16];
+        // SAFETY: what the mask excludes is not touched, and the rest is as the caller says. The upper bits of an index are
+        // not looked at.
+        unsafe {
+            let values = _mm512_loadu_ps(e2m1::VALUES.as_ptr());
+            let mask = (u32::MAX >> (32 - scales.len())) as u16;
+            let codes = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, scales.as_ptr().cast()));
+            _mm512_storeu_ps(decoded.as_mut_ptr(), e4m3_values(codes));
+            for ((data, out), scale) in data.iter().zip(out).zip(decoded) {
+                let bytes = _mm512_shuffle_epi8(_mm512_set1_epi64(i64::from_le_bytes(*data)), first);
+                let codes = _mm512_srlv_epi32(bytes, shift);
+                let table = _mm512_mul_ps(_mm512_mul_ps(values, _mm512_set1_ps(scale)), factor);
+                _mm512_storeu_ps(out.as_mut_ptr(), _mm512_permutexvar_ps(codes, table));
+            }
+        }
+    }
+}
+
+/// What codes of E4M3 stand for, in 32 bits each. With a code's bits where float32 has them it is 2^120 times too small, and
+/// perhaps subnormal.
+#[target_feature(enable = "avx512f")]
+fn e4m3_values(codes: __m512i) -> __m512 {
+    let magnitude = _mm512_and_si512(codes, _mm512_set1_epi32(0x7f));
+    let up = _mm512_set1_ps(f32::from_bits((127 + 120) << 23));
+    let value = _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32::<20>(magnitude)), up);
+    let is_nan = _mm512_cmpeq_epi32_mask(magnitude, _mm512_set1_epi32(0x7f));
+    let value = _mm512_castps_si512(_mm512_mask_mov_ps(value, is_nan, _mm512_set1_ps(f32::NAN)));
+    let sign = _mm512_slli_epi32::<24>(_mm512_xor_si512(codes, magnitude));
+    _mm512_castsi512_ps(_mm512_or_si512(value, sign))
+}
+
 /// See [`RowKernels::round_bf16`](crate::kernel::RowKernels::round_bf16).
 pub(super) fn round_bf16(values: &[f32], out: &mut [u8]) {
     assert!(out.len() == 2 * values.len());
@@ -159,177 +211,6 @@ fn rounded_to_bf16(bits: __m512i) -> __m512i {
     let nan = _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f80_0000));
     let quiet = _mm512_or_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(0x40));
     _mm512_mask_mov_epi32(rounded, nan, quiet)
-}
-
-/// See [`RowKernels::quantize`](crate::kernel::RowKernels::quantize).
-pub(super) fn quantize(to: &Quantization, x: &[f32], data: &mut [u8], scales: &mut [u8]) -> f32 {
-    let format = to.format;
-    let fits = x.len().is_multiple_of(32)
-        && data.len() == format.row_bytes(x.len())
-        && scales.len() == format.row_scales(x.len());
-    // SAFETY: elements and scales are as many as the format wants, and the table that holds this function is made only
-    // where the instructions are.
-    unsafe {
-        match format {
-            Format::Mxfp4 if fits => blocks::<1, 16>(to, x, data, scales, |x, data| encode_e2m1(x, data)),
-            Format::Mxint8 if fits => blocks::<1, 32>(to, x, data, scales, |x, data| encode_int8(x, data)),
-            Format::Mxfp8 if fits => blocks::<1, 32>(to, x, data, scales, |x, data| encode_e4m3(x, data)),
-            Format::Mxfp8G128 if fits => blocks::<4, 32>(to, x, data, scales, |x, data| encode_e4m3(x, data)),
-            _ => return quantize_row(to, x, data, scales),
-        }
-    }
-    1.0
-}
-
-/// Quantizes blocks of `PARTS` · 32 values (fewer in the last one), `BYTES` bytes for each 32.
-///
-/// # Safety
-///
-/// Elements and scales are as many as the format wants, `encode` writes `BYTES` bytes, and this machine has the
-/// instructions.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-unsafe fn blocks<const PARTS: usize, const BYTES: usize>(
-    to: &Quantization,
-    x: &[f32],
-    data: &mut [u8],
-    scales: &mut [u8],
-    encode: impl Fn([__m512; 2], *mut u8),
-) {
-    let rule = Rule::of(to);
-    let values = x.chunks(32 * PARTS).zip(data.chunks_mut(BYTES * PARTS));
-    for ((x, data), scale) in values.zip(scales) {
-        let mut amax = _mm512_setzero_si512();
-        for x in x.as_chunks::<16>().0 {
-            // SAFETY: there are 16.
-            let bits = unsafe { _mm512_loadu_si512(x.as_ptr().cast()) };
-            amax = _mm512_max_epi32(amax, _mm512_and_si512(bits, _mm512_set1_epi32(0x7fff_ffff)));
-        }
-        let amax = f32::from_bits(_mm512_reduce_max_epi32(amax).cast_unsigned());
-        let byte = rule.scale_byte(to, amax);
-        *scale = byte;
-        if byte == e8m0::NAN {
-            data.fill(0);
-            continue;
-        }
-        let reciprocal = _mm512_set1_ps(e8m0::reciprocal(byte));
-        for (x, data) in x.as_chunks::<32>().0.iter().zip(data.as_chunks_mut::<BYTES>().0) {
-            // SAFETY: there are 32.
-            let x = unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
-            let scaled = [_mm512_mul_ps(x[0], reciprocal), _mm512_mul_ps(x[1], reciprocal)];
-            encode(scaled, data.as_mut_ptr());
-        }
-    }
-}
-
-/// [`Quantization::scale_byte`] for magnitudes that are neither tiny nor huge: an addition whose carry is the rule.
-struct Rule {
-    /// What is added to a magnitude's bits.
-    carry: u32,
-    emax: u32,
-    /// The bits of the magnitudes that this is for.
-    fast: std::ops::Range<u32>,
-}
-
-impl Rule {
-    fn of(to: &Quantization) -> Self {
-        let (max, emax, mantissa_bits) = match to.format {
-            Format::Mxfp4 => (e2m1::MAX, e2m1::EMAX, e2m1::MANTISSA_BITS),
-            Format::Mxint8 => (127.0 / 64.0, 0, 6),
-            _ => (e4m3::MAX, e4m3::EMAX, e4m3::MANTISSA_BITS),
-        };
-        let carry = match to.rule {
-            ScaleRule::Ceil => 0x7f_ffff - (max.to_bits() & 0x7f_ffff),
-            ScaleRule::Even => 1 << (22 - mantissa_bits),
-            _ => 0,
-        };
-        // From an exponent above every emax on, and from the floor on amax on; below one that could carry too far.
-        let least = to.amax_floor.to_bits().max(16 << 23);
-        Self { carry, emax: emax.cast_unsigned(), fast: least..(253 << 23) }
-    }
-
-    #[inline(always)]
-    fn scale_byte(&self, to: &Quantization, amax: f32) -> u8 {
-        let bits = amax.to_bits();
-        if self.fast.contains(&bits) {
-            return (((bits + self.carry) >> 23) - self.emax) as u8;
-        }
-        to.scale_byte(amax).unwrap_or(e8m0::NAN)
-    }
-}
-
-/// # Safety
-///
-/// There are 16 bytes, and this machine has the instructions.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-unsafe fn encode_e2m1([a, b]: [__m512; 2], data: *mut u8) {
-    // SAFETY: as the caller says.
-    unsafe {
-        let codes =
-            _mm256_set_m128i(_mm512_cvtepi32_epi8(e2m1_codes(b)), _mm512_cvtepi32_epi8(e2m1_codes(a)));
-        let pairs = _mm256_or_si256(codes, _mm256_srli_epi16::<4>(codes));
-        _mm_storeu_si128(data.cast(), _mm256_cvtepi16_epi8(pairs));
-    }
-}
-
-/// The nearest codes, ties to even; no value is a NaN.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn e2m1_codes(values: __m512) -> __m512i {
-    let bits = _mm512_castps_si512(values);
-    let magnitude = _mm512_abs_ps(values);
-    // Below 1 codes count halves.
-    let small = _mm512_cvtps_epi32(_mm512_add_ps(magnitude, magnitude));
-    // From 1 on they are what is left of a float32 with one bit of mantissa.
-    let magnitude_bits = _mm512_castps_si512(magnitude);
-    let odd = _mm512_and_si512(_mm512_srli_epi32::<22>(magnitude_bits), _mm512_set1_epi32(1));
-    let rounder = _mm512_add_epi32(odd, _mm512_set1_epi32(0x1f_ffff));
-    let rounded = _mm512_srli_epi32::<22>(_mm512_add_epi32(magnitude_bits, rounder));
-    let large = _mm512_min_epi32(_mm512_sub_epi32(rounded, _mm512_set1_epi32(252)), _mm512_set1_epi32(7));
-    let is_small = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(magnitude, _mm512_set1_ps(1.0));
-    let code = _mm512_mask_mov_epi32(large, is_small, small);
-    let sign = _mm512_and_si512(_mm512_srli_epi32::<28>(bits), _mm512_set1_epi32(8));
-    _mm512_or_si512(code, sign)
-}
-
-/// # Safety
-///
-/// There are 32 bytes, and this machine has the instructions.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-unsafe fn encode_int8(values: [__m512; 2], data: *mut u8) {
-    for (i, values) in values.into_iter().enumerate() {
-        let scaled = _mm512_mul_ps(values, _mm512_set1_ps(64.0));
-        let clamped = _mm512_max_ps(_mm512_min_ps(scaled, _mm512_set1_ps(127.0)), _mm512_set1_ps(-127.0));
-        let codes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(clamped));
-        // SAFETY: as the caller says.
-        unsafe { _mm_storeu_si128(data.add(16 * i).cast(), codes) };
-    }
-}
-
-/// # Safety
-///
-/// There are 32 bytes, and this machine has the instructions.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-unsafe fn encode_e4m3(values: [__m512; 2], data: *mut u8) {
-    const ROUNDER: f32 = 16384.0;
-    for (i, values) in values.into_iter().enumerate() {
-        let magnitude = _mm512_abs_ps(values);
-        let bits = _mm512_castps_si512(magnitude);
-        // As in the core's codec: the last place at 2^14 is that of the subnormals, and from 2^−6 on three bits of
-        // mantissa are left.
-        let shifted = _mm512_castps_si512(_mm512_add_ps(magnitude, _mm512_set1_ps(ROUNDER)));
-        let small = _mm512_sub_epi32(shifted, _mm512_set1_epi32(ROUNDER.to_bits().cast_signed()));
-        let odd = _mm512_and_si512(_mm512_srli_epi32::<20>(bits), _mm512_set1_epi32(1));
-        let rounder = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7_ffff));
-        let rounded = _mm512_srli_epi32::<20>(_mm512_add_epi32(bits, rounder));
-        let normal = _mm512_sub_epi32(rounded, _mm512_set1_epi32(120 << 3));
-        let large = _mm512_min_epi32(normal, _mm512_set1_epi32(0x7e));
-        let is_small = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(magnitude, _mm512_set1_ps(1.0 / 64.0));
-        let code = _mm512_mask_mov_epi32(large, is_small, small);
-        let sign =
-            _mm512_and_si512(_mm512_srli_epi32::<24>(_mm512_castps_si512(values)), _mm512_set1_epi32(0x80));
-        let codes = _mm512_cvtepi32_epi8(_mm512_or_si512(code, sign));
-        // SAFETY: as the caller says.
-        unsafe { _mm_storeu_si128(data.add(16 * i).cast(), codes) };
-    }
 }
 
 /// See [`RowKernels::activate`](crate::kernel::RowKernels::activate).

@@ -302,12 +302,16 @@ fn rows_are_quantized_and_decoded_to_the_same_bits() {
                 to = to.with_rule([ScaleRule::Ceil, ScaleRule::Floor, ScaleRule::Even][random.below(3)]);
                 to = to.with_amax_floor([0.0, 1e-4][random.below(2)]);
             }
-            let k = BLOCK * (1 + random.below(9));
-            let shift = 2f32.powi([0, -60, -126, 100][random.below(4)]);
+            let blocks = if random.below(3) == 0 { 150 } else { 9 };
+            let k = if format == Format::Nvfp4 { BLOCK / 2 } else { BLOCK } * (1 + random.below(blocks));
+            let shift = 2f32.powi([0, 0, -60, -126, 100][random.below(5)]);
             // Small integers too, which are often halfway between two codes.
             let halves = random.below(2) == 0;
+            let numbers_only = random.below(2) == 0;
             let values: Vec<f32> = (0..k)
                 .map(|_| if halves { random.below(49) as f32 / 4.0 - 6.0 } else { random.value() * shift })
+                .map(|value| if numbers_only && !value.is_normal() { 0.0 } else { value })
+                .map(|value| if numbers_only { value.clamp(-1e30, 1e30) } else { value })
                 .collect();
             let quantized = |rows: &RowKernels| {
                 let (mut data, mut scales) = (vec![0; format.row_bytes(k)], vec![0; format.row_scales(k)]);
@@ -321,7 +325,7 @@ fn rows_are_quantized_and_decoded_to_the_same_bits() {
             let scales = if random.below(2) == 0 { expected.1 } else { random.bytes(format.row_scales(k)) };
             let decoded = |rows: &RowKernels| {
                 let mut out = vec![0.0; k];
-                (rows.decode)(format, &data, &scales, 0.3, &mut out);
+                (rows.decode)(format, &data, &scales, [0.3, 1e-38, 3e37][turn % 3], &mut out);
                 // A NaN's sign and payload are nobody's business.
                 out.iter().map(|v| if v.is_nan() { 1 } else { v.to_bits() }).collect::<Vec<_>>()
             };
