@@ -9,12 +9,14 @@ use std::array;
 use std::hint::black_box;
 
 use mxhal_core::format::{bf16, dequantize_row, quantize_row};
+use mxhal_core::op::Score;
 use mxhal_core::{Format, Quantization};
 
 use crate::gate::{Gate, GateUp};
 use crate::isa::Isa;
 use crate::packed::Numbers;
 use crate::panel::{self, Column, Kind};
+use crate::score;
 
 /// Independent sums of one dot product; K is padded with zeros to a multiple of it.
 pub(crate) const LANES: usize = 8;
@@ -106,6 +108,10 @@ pub(crate) struct RowKernels {
     pub(crate) quantize: fn(&Quantization, &[f32], &mut [u8], &mut [u8]) -> f32,
     /// Gates and ups, values: as [`Gate::values`], within the contract's bound.
     pub(crate) activate: fn(&Gate, GateUp<'_>, &mut [f32]),
+    /// Function, logits, scores: see [`score::exactly`].
+    pub(crate) score: fn(Score, &[u8], &mut [i64]),
+    /// See [`score::choose`].
+    pub(crate) choose: fn(&[i64], Option<&[u8]>, &mut [i64], &mut [i64]),
     /// Values, a weight, sums: adds each value times the weight, both operations rounded to float32.
     pub(crate) accumulate: fn(&[f32], f32, &mut [f32]),
     /// Rows of BF16, each with a weight, and sums: [`Self::accumulate`] of one row after the other.
@@ -121,6 +127,8 @@ impl RowKernels {
         round_bf16,
         quantize: quantize_row,
         activate: Gate::values,
+        score: score::exactly,
+        choose: score::choose,
         accumulate: |values, weight, sums| {
             for (sum, value) in sums.iter_mut().zip(values) {
                 *sum += *value * weight;

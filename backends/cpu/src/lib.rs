@@ -19,6 +19,7 @@
 //! | `packed` | activations as kernels read them |
 //! | `isa` | which instruction sets there are |
 //! | `gate` | the function of a SwiGLU |
+//! | `score` | what routing does with logits |
 //! | `kernel` | the inner loops, behind a table for each instruction set |
 //! | `x86` | those of them that are not plain Rust |
 //! | `op` | a file for each operator |
@@ -58,6 +59,8 @@ mod op;
 mod packed;
 mod panel;
 mod pool;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "what only machines with vectors use"))]
+mod score;
 mod stream;
 mod support;
 mod view;

@@ -257,11 +257,6 @@ impl<'a> Row<'a> {
         self.data.as_chunks().0.iter().map(|bytes| i32::from_ne_bytes(*bytes))
     }
 
-    /// The elements of an F32 row.
-    pub(crate) fn floats(&self) -> impl Iterator<Item = f32> + use<'a> {
-        self.data.as_chunks().0.iter().map(|bytes| f32::from_ne_bytes(*bytes))
-    }
-
     /// One element of an I32 row.
     pub(crate) fn integer(&self, column: usize) -> i32 {
         i32::from_ne_bytes(self.data.as_chunks().0[column])

@@ -84,6 +84,8 @@ unsafe impl Plain for u8 {}
 // SAFETY: a number.
 unsafe impl Plain for i32 {}
 // SAFETY: a number.
+unsafe impl Plain for i64 {}
+// SAFETY: a number.
 unsafe impl Plain for f32 {}
 
 /// Rows of a run's own, in its workspace.

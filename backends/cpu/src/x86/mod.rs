@@ -46,6 +46,8 @@ pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
                 round_bf16: rows512::round_bf16,
                 quantize: quantize512::quantize,
                 activate: rows512::activate,
+                score: rows512::score,
+                choose: rows512::choose,
                 accumulate: rows512::accumulate,
                 accumulate_bf16: rows512::accumulate_bf16,
             },
@@ -55,7 +57,12 @@ pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
         Isa::Avx2 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => Some(Kernels {
             isa,
             panels: Some(PanelKernels { pack: packed::pack, multiply: avx2::multiply }),
-            rows: RowKernels { activate: rows256::activate, ..RowKernels::PORTABLE },
+            rows: RowKernels {
+                activate: rows256::activate,
+                score: rows256::score,
+                choose: rows256::choose,
+                ..RowKernels::PORTABLE
+            },
             products: values::products,
             peak: peak::AVX2,
             ..portable

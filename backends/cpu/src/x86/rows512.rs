@@ -5,10 +5,12 @@ use std::arch::x86_64::*;
 
 use mxhal_core::Format;
 use mxhal_core::format::{dequantize_row, e2m1, e4m3, e8m0};
+use mxhal_core::op::Score;
 
 use super::pack512::widened;
 use crate::gate::{self, Gate, GateUp};
 use crate::kernel::WeightedRow;
+use crate::score;
 
 /// See [`RowKernels::decode`](crate::kernel::RowKernels::decode).
 pub(super) fn decode(format: Format, data: &[u8], scales: &[u8], factor: f32, out: &mut [f32]) {
@@ -225,6 +227,34 @@ pub(super) fn activate(gate: &Gate, x: GateUp<'_>, values: &mut [f32]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 unsafe fn activate_unchecked(gate: &Gate, x: GateUp<'_>, values: &mut [f32]) {
     gate::activate(gate, x, values);
+}
+
+/// See [`RowKernels::score`](crate::kernel::RowKernels::score).
+pub(super) fn score(function: Score, logits: &[u8], scores: &mut [i64]) {
+    // SAFETY: the table that holds this function is made only where the instructions are.
+    unsafe { score_unchecked(function, logits, scores) }
+}
+
+/// # Safety
+///
+/// This machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+unsafe fn score_unchecked(function: Score, logits: &[u8], scores: &mut [i64]) {
+    score::nearly(function, logits, scores);
+}
+
+/// See [`RowKernels::choose`](crate::kernel::RowKernels::choose).
+pub(super) fn choose(scores: &[i64], bias: Option<&[u8]>, keys: &mut [i64], chosen: &mut [i64]) {
+    // SAFETY: the table that holds this function is made only where the instructions are.
+    unsafe { choose_unchecked(scores, bias, keys, chosen) }
+}
+
+/// # Safety
+///
+/// This machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+unsafe fn choose_unchecked(scores: &[i64], bias: Option<&[u8]>, keys: &mut [i64], chosen: &mut [i64]) {
+    score::choose(scores, bias, keys, chosen);
 }
 
 /// See [`RowKernels::accumulate`](crate::kernel::RowKernels::accumulate).

@@ -1,6 +1,7 @@
 //! Each kernel against its portable twin, on random input, for every instruction set that this machine has.
 
 use mxhal_core::format::{bf16, e2m1, e4m3, e8m0};
+use mxhal_core::op::Score;
 use mxhal_core::{Format, Quantization, ScaleRule};
 
 use crate::gate::{Gate, GateUp};
@@ -8,6 +9,7 @@ use crate::isa::Isa;
 use crate::kernel::{Kernels, Operands, PanelKernels, RowKernels, WeightedRow};
 use crate::packed::{self, FLOAT_ORDER, INTEGER_ORDER, Numbers};
 use crate::panel::{self, BLOCK, COLUMNS, Column, Kind};
+use crate::score;
 
 /// Numbers from a seed (xorshift), which is printed, so that a failing test can be repeated with `MXHAL_SEED`.
 struct Random(u64);
@@ -433,6 +435,72 @@ fn gates_are_as_near_as_half_the_contract_asks() {
             }
         }
         println!("{:?}: furthest {:.3} of 2^-21", kernels.isa, furthest * 2f64.powi(21));
+    }
+}
+
+#[test]
+fn scores_are_nearly_the_same_and_so_are_chosen_the_same_experts() {
+    let mut random = Random::new();
+    let special = [
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        0.0,
+        -0.0,
+        20.0,
+        20.1,
+        88.8,
+        -750.0,
+        1e30,
+        1e-30,
+        f32::MAX,
+        f32::MIN,
+    ];
+    for kernels in all() {
+        for turn in 0..800 {
+            let function =
+                [Score::Softmax, Score::Sigmoid, Score::SqrtSoftplus, Score::SoftmaxOfChosen][turn % 4];
+            let (experts, wide) =
+                (1 + random.below([8, 40, 400][turn / 4 % 3]), [1.0, 0.03, 0.3][random.below(3)]);
+            let (specials, few) = (random.below(3) == 0, random.below(3) == 0);
+            let mut floats = || -> Vec<u8> {
+                let value = |random: &mut Random| match random.below(6) {
+                    0 if specials => special[random.below(special.len())],
+                    _ if few => random.below(5) as f32 - 2.0,
+                    _ => random.value() * wide,
+                };
+                (0..experts).flat_map(|_| value(&mut random).to_ne_bytes()).collect()
+            };
+            let (logits, bias) = (floats(), floats());
+            let bias = (turn / 12 % 2 == 0).then_some(&bias[..]);
+            let (mut got, mut expected) = (vec![1; experts], vec![2; experts]);
+            (kernels.rows.score)(function, &logits, &mut got);
+            (RowKernels::PORTABLE.score)(function, &logits, &mut expected);
+            for (got, expected) in got.iter().zip(&expected) {
+                let (got, expected) = (score::number(*got), score::number(*expected));
+                let near = (got - expected).abs() <= (expected.abs() * 2f64.powi(-48)).max(2f64.powi(-500));
+                assert!(
+                    near || got == expected || got.is_nan() && expected.is_nan(),
+                    "{:?} {function:?}: {got:e} {expected:e}",
+                    kernels.isa
+                );
+            }
+            // By sorting.
+            let key = |id: i64| {
+                let bias = bias.map_or(0.0, |bias| f32::from_ne_bytes(bias.as_chunks().0[id as usize]));
+                score::number(got[id as usize]) + f64::from(bias)
+            };
+            let mut sorted: Vec<i64> = (0..experts as i64).collect();
+            sorted.sort_by(|a, b| match (key(*a), key(*b)) {
+                (a, b) if a.is_nan() || b.is_nan() => b.is_nan().cmp(&a.is_nan()),
+                (a, b) => b.partial_cmp(&a).unwrap(),
+            });
+            for kernels in [RowKernels::PORTABLE, kernels.rows] {
+                let mut chosen = vec![-1; 1 + random.below(experts)];
+                (kernels.choose)(&got, bias, &mut vec![0; experts], &mut chosen);
+                assert_eq!(chosen, sorted[..chosen.len()]);
+            }
+        }
     }
 }
 
