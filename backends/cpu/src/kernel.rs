@@ -111,12 +111,19 @@ pub(crate) struct RowKernels {
     /// Function, logits, scores: see [`score::exactly`].
     pub(crate) score: fn(Score, &[u8], &mut [i64]),
     /// See [`score::choose`].
-    pub(crate) choose: fn(&[i64], Option<&[u8]>, &mut [i64], &mut [i64]),
+    pub(crate) choose: Choose,
     /// Values, a weight, sums: adds each value times the weight, both operations rounded to float32.
     pub(crate) accumulate: fn(&[f32], f32, &mut [f32]),
     /// Rows of BF16, each with a weight, and sums: [`Self::accumulate`] of one row after the other.
     pub(crate) accumulate_bf16: fn(&[WeightedRow<'_>], &mut [f32]),
+    /// Rows of BF16, each with a weight, and a row of BF16: [`Self::accumulate_bf16`] from +0 on, rounded.
+    pub(crate) sum_bf16: fn(&[WeightedRow<'_>], &mut [u8]),
+    /// Copies bytes, past the caches if the machine can: for more than fits into them.
+    pub(crate) copy_past_caches: fn(&[u8], &mut [u8]),
 }
+
+/// Scores, bias, keys, chosen experts.
+pub(crate) type Choose = fn(&[i64], Option<&[u8]>, &mut [i64], &mut [i64]);
 
 /// A row of BF16, two bytes each in this machine's order, and what it is multiplied by.
 pub(crate) type WeightedRow<'a> = (&'a [u8], f32);
@@ -141,7 +148,38 @@ impl RowKernels {
                 }
             }
         },
+        sum_bf16,
+        copy_past_caches: |from, to| to.copy_from_slice(from),
     };
+}
+
+/// See [`RowKernels::sum_bf16`].
+#[inline(always)]
+pub(crate) fn sum_bf16(rows: &[WeightedRow<'_>], out: &mut [u8]) {
+    // Few enough to stay in registers.
+    const COLUMNS: usize = 32;
+    assert!(rows.iter().all(|(row, _)| row.len() == out.len()), "rows are as long as their sum");
+    let (whole, rest) = out.as_chunks_mut::<{ 2 * COLUMNS }>();
+    let done = 2 * COLUMNS * whole.len();
+    for (i, out) in whole.iter_mut().enumerate() {
+        let mut sums = [0.0; COLUMNS];
+        for (row, weight) in rows {
+            let row: &[u8; 2 * COLUMNS] = row.as_chunks().0[i..].first().expect("as long as `out`");
+            for (sum, bytes) in sums.iter_mut().zip(row.as_chunks().0) {
+                *sum += bf16::to_f32(u16::from_ne_bytes(*bytes)) * weight;
+            }
+        }
+        for (out, sum) in out.as_chunks_mut().0.iter_mut().zip(sums) {
+            *out = bf16::from_f32(sum).to_ne_bytes();
+        }
+    }
+    for (i, out) in rest.as_chunks_mut().0.iter_mut().enumerate() {
+        let mut sum = 0.0;
+        for (row, weight) in rows {
+            sum += bf16::to_f32(u16::from_ne_bytes(row[done..].as_chunks().0[i])) * weight;
+        }
+        *out = bf16::from_f32(sum).to_ne_bytes();
+    }
 }
 
 fn decode(format: Format, data: &[u8], scales: &[u8], factor: f32, out: &mut [f32]) {

@@ -402,6 +402,10 @@ pub(crate) struct RowMut<'a> {
 }
 
 impl RowMut<'_> {
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
     /// What was written so far.
     pub(crate) fn written(&self) -> Row<'_> {
         let factor = self.factor.as_chunks().0.first().map_or(1.0, |bytes| f32::from_ne_bytes(*bytes));
@@ -456,6 +460,13 @@ impl RowMut<'_> {
     /// Copies a row of the same format and as many columns.
     pub(crate) fn copy(&mut self, row: &Row<'_>) {
         self.data.copy_from_slice(row.data);
+        self.scales.copy_from_slice(row.scales);
+        self.set_factor(row.factor);
+    }
+
+    /// The same, past the caches.
+    pub(crate) fn copy_past_caches(&mut self, kernels: &RowKernels, row: &Row<'_>) {
+        (kernels.copy_past_caches)(row.data, self.data);
         self.scales.copy_from_slice(row.scales);
         self.set_factor(row.factor);
     }

@@ -7,7 +7,7 @@ use super::{Execute, Tensors};
 use crate::device::Shared;
 use crate::kernel::{RowKernels, WeightedRow};
 use crate::pool::Scratch;
-use crate::view::{Input, Output, Row};
+use crate::view::{Input, Output, Row, RowMut};
 use crate::weights::CpuWeights;
 use crate::workspace::Workspace;
 
@@ -52,7 +52,7 @@ pub(super) struct Sum<'a, P, W> {
 }
 
 /// Rows of BF16 that are added at once, so that sums stay in registers.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 
 /// The rows that are summed for a token, in their order.
 struct Terms<'a, 's> {
@@ -60,6 +60,8 @@ struct Terms<'a, 's> {
     sums: &'s mut [f32],
     /// Room for a decoded row.
     values: &'s mut [f32],
+    /// Whether nothing was added to the sums yet, which are not even zero then.
+    empty: bool,
     /// Rows of BF16 that are not added yet.
     waiting: [WeightedRow<'a>; AT_ONCE],
     count: usize,
@@ -81,8 +83,21 @@ impl<'a> Terms<'a, '_> {
     }
 
     fn flush(&mut self) {
+        if self.empty {
+            self.sums.fill(0.0);
+            self.empty = false;
+        }
         (self.kernels.accumulate_bf16)(&self.waiting[..self.count], self.sums);
         self.count = 0;
+    }
+
+    /// Rounds the sums.
+    fn finish(mut self, y: &mut RowMut<'_>) {
+        if self.empty && y.format() == Format::Bf16 {
+            return (self.kernels.sum_bf16)(&self.waiting[..self.count], y.data_mut());
+        }
+        self.flush();
+        y.round(self.kernels, self.sums);
     }
 }
 
@@ -105,8 +120,8 @@ pub(super) fn combine<P, W>(
     let kernels = &shared.kernels.rows;
     shared.pool.rows(tokens, 2 * sum.top_k * columns, [y], scratch, |scratch, token, [mut y]| {
         let (sums, values) = scratch[..2 * columns].split_at_mut(columns);
-        sums.fill(0.0);
-        let mut terms = Terms { kernels, sums, values, waiting: [(&[], 0.0); AT_ONCE], count: 0 };
+        let waiting: [WeightedRow<'_>; AT_ONCE] = [(&[], 0.0); AT_ONCE];
+        let mut terms = Terms { kernels, sums, values, empty: true, waiting, count: 0 };
         for slot in 0..sum.top_k {
             let row = (sum.position)(token, slot);
             let Some(row) = usize::try_from(row).ok().filter(|row| *row < sum.rows.rows()) else { continue };
@@ -115,7 +130,6 @@ pub(super) fn combine<P, W>(
         if let Some(addend) = &sum.addend {
             terms.add(addend.row(token), 1.0);
         }
-        terms.flush();
-        y.round(kernels, sums);
+        terms.finish(&mut y);
     });
 }

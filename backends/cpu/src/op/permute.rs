@@ -25,16 +25,12 @@ impl Execute for Permute {
         let x = tensors.input(0, "x")?;
         let ids = tensors.input(1, "ids")?;
         let expert_map = tensors.optional_input(3, "expert_map")?;
-        let mut rows = tensors.output(4, "rows")?;
+        let rows = tensors.output(4, "rows")?;
         ensure_factors_fit(self.format, &x, &rows)?;
 
         let sorted = Sorted::new(&mut workspace, &ids, expert_map.as_ref(), self.experts)?;
         tensors.output(6, "counts")?.row(0).store_integers(sorted.counts);
         tensors.output(7, "source")?.row(0).store_integers(sorted.source);
-        let mut positions = tensors.output(8, "positions")?;
-        for token in 0..positions.rows() {
-            positions.row(token).store_integers(&sorted.positions[token * self.top_k..][..self.top_k]);
-        }
         if let Some(weights) = tensors.optional_input(2, "weights")? {
             let mut row_weights = tensors.output(5, "row_weights")?;
             let mut row_weights = row_weights.row(0);
@@ -44,18 +40,33 @@ impl Execute for Permute {
                 row_weights.set_float(row, weight);
             }
         }
-        let (count, source) = (sorted.rows, sorted.source);
+        // Token by token, so that a row is read once; its copies go to all over the place, and if they are many, nothing of
+        // them would be in a cache when it is wanted.
+        let past_caches = (sorted.rows * self.format.row_bytes(self.columns)) > CACHES;
+        let kernels = &shared.kernels.rows;
+        let mut positions = tensors.output(8, "positions")?;
         shared.pool.rows(
-            count,
-            self.columns,
-            [&mut rows],
+            positions.rows(),
+            self.top_k * self.columns,
+            [&mut positions],
             &mut Scratch::none(),
-            // The first rows have a source, and none of those is negative.
-            |_, row, [mut out]| out.copy(&x.row(source[row] as usize / self.top_k)),
+            |_, token, [mut positions]| {
+                let places = &sorted.positions[token * self.top_k..][..self.top_k];
+                positions.store_integers(places);
+                let x = x.row(token);
+                for place in places.iter().filter_map(|place| usize::try_from(*place).ok()) {
+                    // SAFETY: no two slots have the same place.
+                    let mut row = unsafe { rows.row_of_many(place) };
+                    if past_caches { row.copy_past_caches(kernels, &x) } else { row.copy(&x) }
+                }
+            },
         );
         Ok(())
     }
 }
+
+/// Bytes that are more than most machines' caches hold.
+const CACHES: usize = 32 << 20;
 
 /// Refuses rows with one factor for all where each token has its own.
 fn ensure_factors_fit(format: Format, x: &Input<'_>, rows: &Output<'_>) -> Result<()> {

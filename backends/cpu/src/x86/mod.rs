@@ -50,6 +50,8 @@ pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
                 choose: rows512::choose,
                 accumulate: rows512::accumulate,
                 accumulate_bf16: rows512::accumulate_bf16,
+                sum_bf16: rows512::sum_bf16,
+                copy_past_caches: rows512::copy_past_caches,
             },
             products: values::products,
             peak: peak::AVX512,
@@ -61,6 +63,8 @@ pub(crate) fn kernels(isa: Isa, portable: Kernels) -> Option<Kernels> {
                 activate: rows256::activate,
                 score: rows256::score,
                 choose: rows256::choose,
+                sum_bf16: rows256::sum_bf16,
+                copy_past_caches: rows256::copy_past_caches,
                 ..RowKernels::PORTABLE
             },
             products: values::products,

@@ -1,8 +1,11 @@
 //! Rows converted by AVX2, as [`rows512`](super::rows512) does by AVX-512.
 
+use std::arch::x86_64::*;
+
 use mxhal_core::op::Score;
 
 use crate::gate::{self, Gate, GateUp};
+use crate::kernel::{self, WeightedRow};
 use crate::score;
 
 /// See [`RowKernels::activate`](crate::kernel::RowKernels::activate).
@@ -45,4 +48,47 @@ pub(super) fn choose(scores: &[i64], bias: Option<&[u8]>, keys: &mut [i64], chos
 #[target_feature(enable = "avx2,fma")]
 unsafe fn choose_unchecked(scores: &[i64], bias: Option<&[u8]>, keys: &mut [i64], chosen: &mut [i64]) {
     score::choose(scores, bias, keys, chosen);
+}
+
+/// See [`RowKernels::sum_bf16`](crate::kernel::RowKernels::sum_bf16).
+pub(super) fn sum_bf16(rows: &[WeightedRow<'_>], out: &mut [u8]) {
+    // SAFETY: the table that holds this function is made only where the instructions are.
+    unsafe { sum_rows(rows, out) }
+}
+
+/// # Safety
+///
+/// This machine has the instructions.
+#[target_feature(enable = "avx2")]
+unsafe fn sum_rows(rows: &[WeightedRow<'_>], out: &mut [u8]) {
+    kernel::sum_bf16(rows, out);
+}
+
+/// See [`RowKernels::copy_past_caches`](crate::kernel::RowKernels::copy_past_caches).
+pub(super) fn copy_past_caches(from: &[u8], to: &mut [u8]) {
+    assert!(from.len() == to.len());
+    // SAFETY: both have one length, and the table that holds this function is made only where the instructions are.
+    unsafe { stream(from, to) }
+}
+
+/// # Safety
+///
+/// Both have one length, and this machine has the instructions.
+#[target_feature(enable = "avx2")]
+unsafe fn stream(from: &[u8], to: &mut [u8]) {
+    let before = to.as_ptr().align_offset(32).min(to.len());
+    let end = before + (to.len() - before) / 32 * 32;
+    to[..before].copy_from_slice(&from[..before]);
+    to[end..].copy_from_slice(&from[end..]);
+    for at in (before..end).step_by(32) {
+        // SAFETY: 32 bytes are there, and in `to` they are aligned.
+        unsafe {
+            _mm256_stream_si256(
+                to.as_mut_ptr().add(at).cast(),
+                _mm256_loadu_si256(from.as_ptr().add(at).cast()),
+            )
+        };
+    }
+    // Such stores are not in order with those that tell other threads that the work is done.
+    _mm_sfence();
 }

@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use mxhal_core::Format;
-use mxhal_core::format::{dequantize_row, e2m1, e4m3, e8m0};
+use mxhal_core::format::{bf16, dequantize_row, e2m1, e4m3, e8m0};
 use mxhal_core::op::Score;
 
 use super::pack512::widened;
@@ -49,7 +49,7 @@ unsafe fn decode_bf16(data: &[u8], out: &mut [f32]) {
     }
     let done = 32 * whole.len();
     for (bytes, out) in data[done..].as_chunks().0.iter().zip(rest) {
-        *out = mxhal_core::format::bf16::to_f32(u16::from_ne_bytes(*bytes));
+        *out = bf16::to_f32(u16::from_ne_bytes(*bytes));
     }
 }
 
@@ -307,7 +307,86 @@ unsafe fn accumulate_rows(rows: &[WeightedRow<'_>], sums: &mut [f32]) {
     let done = 64 * whole.len();
     for (row, weight) in rows {
         for (sum, bytes) in rest.iter_mut().zip(row[done..].as_chunks().0) {
-            *sum += mxhal_core::format::bf16::to_f32(u16::from_ne_bytes(*bytes)) * weight;
+            *sum += bf16::to_f32(u16::from_ne_bytes(*bytes)) * weight;
         }
     }
+}
+
+/// See [`RowKernels::sum_bf16`](crate::kernel::RowKernels::sum_bf16).
+pub(super) fn sum_bf16(rows: &[WeightedRow<'_>], out: &mut [u8]) {
+    assert!(rows.iter().all(|(row, _)| row.len() == out.len()), "rows are as long as their sum");
+    // SAFETY: the lengths were checked, and the table that holds this function is made only where the instructions are.
+    unsafe { sum_rows(rows, out) }
+}
+
+/// # Safety
+///
+/// Rows are as long as `out`, and this machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn sum_rows(rows: &[WeightedRow<'_>], out: &mut [u8]) {
+    const REGISTERS: usize = 4;
+    let upper = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+    let (whole, rest) = out.as_chunks_mut::<{ 64 * REGISTERS }>();
+    let done = 64 * REGISTERS * whole.len();
+    for (i, out) in whole.iter_mut().enumerate() {
+        // Of each pair of columns the even one, and the odd one.
+        let mut sums = [[_mm512_setzero_ps(); 2]; REGISTERS];
+        for (row, weight) in rows {
+            let weight = _mm512_set1_ps(*weight);
+            for (register, [even, odd]) in sums.iter_mut().enumerate() {
+                // SAFETY: as the caller says.
+                let pairs = unsafe {
+                    row.as_ptr().add(64 * (REGISTERS * i + register)).cast::<__m512i>().read_unaligned()
+                };
+                let first = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs));
+                let second = _mm512_castsi512_ps(_mm512_and_si512(pairs, upper));
+                *even = _mm512_add_ps(*even, _mm512_mul_ps(first, weight));
+                *odd = _mm512_add_ps(*odd, _mm512_mul_ps(second, weight));
+            }
+        }
+        for ([even, odd], out) in sums.into_iter().zip(out.as_chunks_mut::<64>().0) {
+            let even = rounded_to_bf16(_mm512_castps_si512(even));
+            let odd = _mm512_slli_epi32::<16>(rounded_to_bf16(_mm512_castps_si512(odd)));
+            // SAFETY: there are 64 bytes.
+            unsafe {
+                _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_mask_mov_epi16(odd, 0x5555_5555, even))
+            };
+        }
+    }
+    for (i, out) in rest.as_chunks_mut().0.iter_mut().enumerate() {
+        let mut sum = 0.0;
+        for (row, weight) in rows {
+            sum += bf16::to_f32(u16::from_ne_bytes(row[done..].as_chunks().0[i])) * weight;
+        }
+        *out = bf16::from_f32(sum).to_ne_bytes();
+    }
+}
+
+/// See [`RowKernels::copy_past_caches`](crate::kernel::RowKernels::copy_past_caches).
+pub(super) fn copy_past_caches(from: &[u8], to: &mut [u8]) {
+    assert!(from.len() == to.len());
+    // SAFETY: both have one length, and the table that holds this function is made only where the instructions are.
+    unsafe { stream(from, to) }
+}
+
+/// # Safety
+///
+/// Both have one length, and this machine has the instructions.
+#[target_feature(enable = "avx512f")]
+unsafe fn stream(from: &[u8], to: &mut [u8]) {
+    let before = to.as_ptr().align_offset(64).min(to.len());
+    let end = before + (to.len() - before) / 64 * 64;
+    to[..before].copy_from_slice(&from[..before]);
+    to[end..].copy_from_slice(&from[end..]);
+    for at in (before..end).step_by(64) {
+        // SAFETY: 64 bytes are there, and in `to` they are aligned.
+        unsafe {
+            _mm512_stream_si512(
+                to.as_mut_ptr().add(at).cast(),
+                _mm512_loadu_si512(from.as_ptr().add(at).cast()),
+            )
+        };
+    }
+    // Such stores are not in order with those that tell other threads that the work is done.
+    _mm_sfence();
 }

@@ -521,6 +521,30 @@ fn sums_have_the_same_bits() {
             for (a, b) in sums[0].iter().zip(&sums[1]) {
                 assert!(a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan());
             }
+            let (mut got, mut expected) = (vec![1; 2 * count], vec![2; 2 * count]);
+            (kernels.rows.sum_bf16)(&rows, &mut got);
+            let mut sums = vec![0.0; count];
+            (RowKernels::PORTABLE.accumulate_bf16)(&rows, &mut sums);
+            (RowKernels::PORTABLE.round_bf16)(&sums, &mut expected);
+            let number = |bytes: &[u8; 2]| bf16::to_f32(u16::from_ne_bytes(*bytes));
+            for (a, b) in got.as_chunks().0.iter().zip(expected.as_chunks().0) {
+                assert!(a == b || number(a).is_nan() && number(b).is_nan(), "{:?}", kernels.isa);
+            }
+        }
+    }
+}
+
+#[test]
+fn copies_past_the_caches_are_whole_wherever_they_lie() {
+    let mut random = Random::new();
+    for kernels in all() {
+        for _ in 0..300 {
+            let (first, count) = (random.below(70), random.below(500));
+            let from = random.bytes(600);
+            let mut to = vec![7; 600];
+            (kernels.rows.copy_past_caches)(&from[first..][..count], &mut to[70..][..count]);
+            assert_eq!(to[70..][..count], from[first..][..count]);
+            assert!(to[..70].iter().chain(&to[70 + count..]).all(|byte| *byte == 7));
         }
     }
 }
