@@ -116,10 +116,14 @@ pub(crate) struct RowKernels {
     pub(crate) accumulate: fn(&[f32], f32, &mut [f32]),
     /// Rows of BF16, each with a weight, and sums: [`Self::accumulate`] of one row after the other.
     pub(crate) accumulate_bf16: fn(&[WeightedRow<'_>], &mut [f32]),
-    /// Rows of BF16, each with a weight, and a row of BF16: [`Self::accumulate_bf16`] from +0 on, rounded.
-    pub(crate) sum_bf16: fn(&[WeightedRow<'_>], &mut [u8]),
-    /// Copies bytes, past the caches if the machine can: for more than fits into them.
+    /// Rows of BF16, each with a weight, rows as long that will be wanted soon, and a row of BF16:
+    /// [`Self::accumulate_bf16`] from +0 on, rounded.
+    pub(crate) sum_bf16: fn(&[WeightedRow<'_>], &[&[u8]], &mut [u8]),
+    /// Copies bytes, past the caches if the machine can: for more than fits into them. Others may look at them after
+    /// [`Self::settle`].
     pub(crate) copy_past_caches: fn(&[u8], &mut [u8]),
+    /// Waits for copies past the caches.
+    pub(crate) settle: fn(),
 }
 
 /// Scores, bias, keys, chosen experts.
@@ -148,8 +152,9 @@ impl RowKernels {
                 }
             }
         },
-        sum_bf16,
+        sum_bf16: |rows, _, out| sum_bf16(rows, out),
         copy_past_caches: |from, to| to.copy_from_slice(from),
+        settle: || {},
     };
 }
 

@@ -20,6 +20,7 @@
 //! | `isa` | which instruction sets there are |
 //! | `gate` | the function of a SwiGLU |
 //! | `score` | what routing does with logits |
+//! | `vectors` | rows converted in operations that vectorise |
 //! | `kernel` | the inner loops, behind a table for each instruction set |
 //! | `x86` | those of them that are not plain Rust |
 //! | `op` | a file for each operator |
@@ -63,6 +64,8 @@ mod pool;
 mod score;
 mod stream;
 mod support;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "what only machines with vectors use"))]
+mod vectors;
 mod view;
 mod weights;
 mod workers;

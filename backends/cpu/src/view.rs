@@ -464,7 +464,7 @@ impl RowMut<'_> {
         self.set_factor(row.factor);
     }
 
-    /// The same, past the caches.
+    /// The same, past the caches; see [`RowKernels::settle`].
     pub(crate) fn copy_past_caches(&mut self, kernels: &RowKernels, row: &Row<'_>) {
         (kernels.copy_past_caches)(row.data, self.data);
         self.scales.copy_from_slice(row.scales);

@@ -51,6 +51,17 @@ pub(super) struct Sum<'a, P, W> {
     pub(super) addend: Option<Input<'a>>,
 }
 
+impl<'a, P: Fn(usize, usize) -> i32, W> Sum<'a, P, W> {
+    /// The row of a token's slot, if it has one.
+    fn row(&self, token: usize, slot: usize) -> Option<Row<'a>> {
+        let row = usize::try_from((self.position)(token, slot)).ok();
+        Some(self.rows.row(row.filter(|row| *row < self.rows.rows())?))
+    }
+}
+
+/// Tokens from one to the one whose rows are asked for while it is summed.
+const AHEAD: usize = 2;
+
 /// Rows of BF16 that are added at once, so that sums stay in registers.
 const AT_ONCE: usize = 16;
 
@@ -91,10 +102,10 @@ impl<'a> Terms<'a, '_> {
         self.count = 0;
     }
 
-    /// Rounds the sums.
-    fn finish(mut self, y: &mut RowMut<'_>) {
+    /// Rounds the sums; some rows that come later are asked for meanwhile, if it is worth it.
+    fn finish(mut self, soon: &[&[u8]], y: &mut RowMut<'_>) {
         if self.empty && y.format() == Format::Bf16 {
-            return (self.kernels.sum_bf16)(&self.waiting[..self.count], y.data_mut());
+            return (self.kernels.sum_bf16)(&self.waiting[..self.count], soon, y.data_mut());
         }
         self.flush();
         y.round(self.kernels, self.sums);
@@ -123,13 +134,20 @@ pub(super) fn combine<P, W>(
         let waiting: [WeightedRow<'_>; AT_ONCE] = [(&[], 0.0); AT_ONCE];
         let mut terms = Terms { kernels, sums, values, empty: true, waiting, count: 0 };
         for slot in 0..sum.top_k {
-            let row = (sum.position)(token, slot);
-            let Some(row) = usize::try_from(row).ok().filter(|row| *row < sum.rows.rows()) else { continue };
-            terms.add(sum.rows.row(row), (sum.weight)(token, slot).unwrap_or(1.0));
+            let Some(row) = sum.row(token, slot) else { continue };
+            terms.add(row, (sum.weight)(token, slot).unwrap_or(1.0));
         }
         if let Some(addend) = &sum.addend {
             terms.add(addend.row(token), 1.0);
         }
-        terms.finish(&mut y);
+        let (mut soon, mut count): ([&[u8]; AT_ONCE], usize) = ([&[]; AT_ONCE], 0);
+        if token + AHEAD < tokens {
+            let rows = (0..sum.top_k).filter_map(|slot| sum.row(token + AHEAD, slot));
+            for (soon, row) in soon.iter_mut().zip(rows) {
+                *soon = row.data();
+                count += 1;
+            }
+        }
+        terms.finish(&soon[..count], &mut y);
     });
 }

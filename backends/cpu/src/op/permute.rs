@@ -59,6 +59,9 @@ impl Execute for Permute {
                     let mut row = unsafe { rows.row_of_many(place) };
                     if past_caches { row.copy_past_caches(kernels, &x) } else { row.copy(&x) }
                 }
+                if past_caches {
+                    (kernels.settle)();
+                }
             },
         );
         Ok(())

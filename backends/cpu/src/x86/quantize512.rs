@@ -89,6 +89,7 @@ unsafe fn blocks<const COLUMNS: usize, const BYTES: usize>(
         scales[..count].copy_from_slice(&chosen[..count]);
         let elements = x[..whole].as_chunks::<ELEMENTS>().0.iter().zip(data.chunks_exact_mut(BYTES));
         for (i, (x, data)) in elements.enumerate() {
+            fetch(x, 2 * BLOCKS * 32);
             // SAFETY: there are 64 values, and room for the bytes.
             unsafe {
                 let part = |part: usize| {
@@ -102,6 +103,16 @@ unsafe fn blocks<const COLUMNS: usize, const BYTES: usize>(
             let done = whole / ELEMENTS * BYTES;
             quantize_row(to, &x[whole..], &mut data[done..], &mut scales[count..]);
         }
+    }
+}
+
+/// Asks for the values that are so much further on: largest magnitudes are looked for long before anything is done with
+/// them, and what would come from memory would be waited for.
+#[inline(always)]
+fn fetch(x: &[f32; ELEMENTS], further: usize) {
+    for line in 0..ELEMENTS / 16 {
+        // SAFETY: nothing is read, wherever that is.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(further + 16 * line).cast()) };
     }
 }
 
@@ -327,17 +338,19 @@ fn e4m3_codes(magnitude: __m512) -> __m512i {
 unsafe fn nvfp4(x: &[f32], data: &mut [u8], scales: &mut [u8]) -> f32 {
     const COLUMNS: usize = 16;
     let factor = (finite_amax(x) / (e2m1::MAX * e4m3::MAX)).max(f32::MIN_POSITIVE);
+    // The next row, in all likelihood, is the next to be read.
+    let row = x.len();
     let parts = x.chunks(BLOCKS * COLUMNS).zip(data.chunks_mut(BLOCKS * COLUMNS / 2));
     for ((x, data), scales) in parts.zip(scales.chunks_mut(BLOCKS)) {
         let (mut values, mut bytes) = ([0.0; BLOCKS * COLUMNS], [0; BLOCKS * COLUMNS / 2]);
         if x.len() == values.len() {
             // SAFETY: as the caller says.
-            let chosen = unsafe { nvfp4_blocks(x, data, factor) };
+            let chosen = unsafe { nvfp4_blocks(x, data, factor, row) };
             scales.copy_from_slice(&chosen);
         } else {
             values[..x.len()].copy_from_slice(x);
             // SAFETY: as the caller says.
-            let chosen = unsafe { nvfp4_blocks(&values, &mut bytes, factor) };
+            let chosen = unsafe { nvfp4_blocks(&values, &mut bytes, factor, row) };
             data.copy_from_slice(&bytes[..data.len()]);
             scales.copy_from_slice(&chosen[..scales.len()]);
         }
@@ -362,13 +375,13 @@ fn finite_amax(x: &[f32]) -> f32 {
     f32::from_bits(_mm512_reduce_max_epi32(amax).cast_unsigned())
 }
 
-/// Quantizes sixteen blocks, and gives their scales.
+/// Quantizes sixteen blocks of a row of so many values, and gives their scales.
 ///
 /// # Safety
 ///
 /// There are 256 values and 128 bytes, and this machine has the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-unsafe fn nvfp4_blocks(x: &[f32], data: &mut [u8], factor: f32) -> [u8; BLOCKS] {
+unsafe fn nvfp4_blocks(x: &[f32], data: &mut [u8], factor: f32, row: usize) -> [u8; BLOCKS] {
     let amax = amaxes::<16>(x.as_chunks().0);
     let is_zero = _mm512_testn_epi32_mask(amax, amax);
     let is_lost = _mm512_cmpge_epi32_mask(amax, _mm512_set1_epi32(0x7f80_0000));
@@ -392,6 +405,7 @@ unsafe fn nvfp4_blocks(x: &[f32], data: &mut [u8], factor: f32) -> [u8; BLOCKS] 
     }
     let elements = x.as_chunks::<ELEMENTS>().0.iter().zip(data.as_chunks_mut::<32>().0);
     for ((x, data), divisors) in elements.zip(divisors.as_chunks::<4>().0) {
+        fetch(x, row);
         // SAFETY: there are 64 values, and 32 bytes.
         unsafe {
             let part = |i: usize| {

@@ -1,12 +1,70 @@
-//! Rows converted by AVX2, as [`rows512`](super::rows512) does by AVX-512.
+//! Rows converted by AVX2: plain loops, for the most part, compiled for it.
 
 use std::arch::x86_64::*;
 
 use mxhal_core::op::Score;
+use mxhal_core::{Format, Quantization};
 
 use crate::gate::{self, Gate, GateUp};
 use crate::kernel::{self, WeightedRow};
 use crate::score;
+use crate::vectors;
+
+/// See [`RowKernels::decode`](crate::kernel::RowKernels::decode).
+pub(super) fn decode(format: Format, data: &[u8], scales: &[u8], factor: f32, out: &mut [f32]) {
+    // SAFETY: the table that holds this function is made only where the instructions are.
+    unsafe { decode_unchecked(format, data, scales, factor, out) }
+}
+
+/// # Safety
+///
+/// This machine has the instructions.
+#[target_feature(enable = "avx2")]
+unsafe fn decode_unchecked(format: Format, data: &[u8], scales: &[u8], factor: f32, out: &mut [f32]) {
+    vectors::decode(format, data, scales, factor, out);
+}
+
+/// See [`RowKernels::round_bf16`](crate::kernel::RowKernels::round_bf16).
+pub(super) fn round_bf16(values: &[f32], out: &mut [u8]) {
+    // SAFETY: the table that holds this function is made only where the instructions are.
+    unsafe { round_bf16_unchecked(values, out) }
+}
+
+/// # Safety
+///
+/// This machine has the instructions.
+#[target_feature(enable = "avx2")]
+unsafe fn round_bf16_unchecked(values: &[f32], out: &mut [u8]) {
+    vectors::round_bf16(values, out);
+}
+
+/// See [`RowKernels::quantize`](crate::kernel::RowKernels::quantize).
+pub(super) fn quantize(to: &Quantization, x: &[f32], data: &mut [u8], scales: &mut [u8]) -> f32 {
+    // SAFETY: the table that holds this function is made only where the instructions are.
+    unsafe { quantize_unchecked(to, x, data, scales) }
+}
+
+/// # Safety
+///
+/// This machine has the instructions.
+#[target_feature(enable = "avx2")]
+unsafe fn quantize_unchecked(to: &Quantization, x: &[f32], data: &mut [u8], scales: &mut [u8]) -> f32 {
+    vectors::quantize(to, x, data, scales)
+}
+
+/// See [`RowKernels::accumulate`](crate::kernel::RowKernels::accumulate).
+pub(super) fn accumulate(values: &[f32], weight: f32, sums: &mut [f32]) {
+    // SAFETY: the table that holds this function is made only where the instructions are.
+    unsafe { accumulate_unchecked(values, weight, sums) }
+}
+
+/// # Safety
+///
+/// This machine has the instructions.
+#[target_feature(enable = "avx2")]
+unsafe fn accumulate_unchecked(values: &[f32], weight: f32, sums: &mut [f32]) {
+    vectors::accumulate(values, weight, sums);
+}
 
 /// See [`RowKernels::activate`](crate::kernel::RowKernels::activate).
 pub(super) fn activate(gate: &Gate, x: GateUp<'_>, values: &mut [f32]) {
@@ -51,7 +109,7 @@ unsafe fn choose_unchecked(scores: &[i64], bias: Option<&[u8]>, keys: &mut [i64]
 }
 
 /// See [`RowKernels::sum_bf16`](crate::kernel::RowKernels::sum_bf16).
-pub(super) fn sum_bf16(rows: &[WeightedRow<'_>], out: &mut [u8]) {
+pub(super) fn sum_bf16(rows: &[WeightedRow<'_>], _soon: &[&[u8]], out: &mut [u8]) {
     // SAFETY: the table that holds this function is made only where the instructions are.
     unsafe { sum_rows(rows, out) }
 }
@@ -86,9 +144,7 @@ unsafe fn stream(from: &[u8], to: &mut [u8]) {
             _mm256_stream_si256(
                 to.as_mut_ptr().add(at).cast(),
                 _mm256_loadu_si256(from.as_ptr().add(at).cast()),
-            )
+            );
         };
     }
-    // Such stores are not in order with those that tell other threads that the work is done.
-    _mm_sfence();
 }

@@ -313,22 +313,30 @@ unsafe fn accumulate_rows(rows: &[WeightedRow<'_>], sums: &mut [f32]) {
 }
 
 /// See [`RowKernels::sum_bf16`](crate::kernel::RowKernels::sum_bf16).
-pub(super) fn sum_bf16(rows: &[WeightedRow<'_>], out: &mut [u8]) {
+pub(super) fn sum_bf16(rows: &[WeightedRow<'_>], soon: &[&[u8]], out: &mut [u8]) {
     assert!(rows.iter().all(|(row, _)| row.len() == out.len()), "rows are as long as their sum");
     // SAFETY: the lengths were checked, and the table that holds this function is made only where the instructions are.
-    unsafe { sum_rows(rows, out) }
+    unsafe { sum_rows(rows, soon, out) }
 }
 
 /// # Safety
 ///
 /// Rows are as long as `out`, and this machine has the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn sum_rows(rows: &[WeightedRow<'_>], out: &mut [u8]) {
+unsafe fn sum_rows(rows: &[WeightedRow<'_>], soon: &[&[u8]], out: &mut [u8]) {
     const REGISTERS: usize = 4;
     let upper = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
     let (whole, rest) = out.as_chunks_mut::<{ 64 * REGISTERS }>();
     let done = 64 * REGISTERS * whole.len();
     for (i, out) in whole.iter_mut().enumerate() {
+        for row in soon {
+            for register in 0..REGISTERS {
+                // Nothing is read, wherever that is.
+                _mm_prefetch::<_MM_HINT_T1>(
+                    row.as_ptr().wrapping_add(64 * (REGISTERS * i + register)).cast(),
+                );
+            }
+        }
         // Of each pair of columns the even one, and the odd one.
         let mut sums = [[_mm512_setzero_ps(); 2]; REGISTERS];
         for (row, weight) in rows {
@@ -349,7 +357,7 @@ unsafe fn sum_rows(rows: &[WeightedRow<'_>], out: &mut [u8]) {
             let odd = _mm512_slli_epi32::<16>(rounded_to_bf16(_mm512_castps_si512(odd)));
             // SAFETY: there are 64 bytes.
             unsafe {
-                _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_mask_mov_epi16(odd, 0x5555_5555, even))
+                _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_mask_mov_epi16(odd, 0x5555_5555, even));
             };
         }
     }
@@ -384,9 +392,14 @@ unsafe fn stream(from: &[u8], to: &mut [u8]) {
             _mm512_stream_si512(
                 to.as_mut_ptr().add(at).cast(),
                 _mm512_loadu_si512(from.as_ptr().add(at).cast()),
-            )
+            );
         };
     }
-    // Such stores are not in order with those that tell other threads that the work is done.
-    _mm_sfence();
+}
+
+/// See [`RowKernels::settle`](crate::kernel::RowKernels::settle): such stores are not in order with those that tell other
+/// threads that the work is done.
+pub(super) fn settle() {
+    // SAFETY: every x86-64 has it.
+    unsafe { _mm_sfence() }
 }
