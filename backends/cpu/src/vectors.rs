@@ -210,10 +210,10 @@ pub(crate) fn decode(format: Format, data: &[u8], scales: &[u8], factor: f32, ou
             }
         }
         Format::Mxfp8 | Format::Mxfp8G128 if fits => {
-            let columns = if format == Format::Mxfp8 { 32 } else { 128 };
-            let blocks = data.chunks(columns).zip(out.chunks_mut(columns));
-            for ((data, out), scale) in blocks.zip(scales) {
-                let scale = e8m0::decode(*scale);
+            let share = if format == Format::Mxfp8 { 1 } else { 4 };
+            let blocks = data.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<32>().0);
+            for (block, (data, out)) in blocks.enumerate() {
+                let scale = e8m0::decode(scales[block / share]);
                 for (code, out) in data.iter().zip(out) {
                     *out = e4m3_value(*code) * scale;
                 }
