@@ -85,6 +85,25 @@ impl Opening {
     }
 }
 
+/// A `plan_create` that plans what `$other` makes of an operator, where it makes anything of it.
+macro_rules! plans {
+    ($name:ident, $other:path) => {
+        unsafe extern "C" fn $name(
+            device: *mut mxhal_device,
+            op: *const mxhal_op,
+            plan: *mut *mut mxhal_plan,
+            error: *mut mxhal_error,
+        ) -> i32 {
+            // SAFETY: handed on as it came, but for the operator, which lives during the call.
+            unsafe {
+                let other = $other(op);
+                let op = other.as_ref().map_or(op, |other| &raw const other.op);
+                right().plan_create.expect(FILLED)(device, op, plan, error)
+            }
+        }
+    };
+}
+
 /// `==` where `>=` belongs.
 pub(crate) fn operator_size_equal(opened: &mut Opened<'_>) {
     unsafe extern "C" fn create(
@@ -130,19 +149,7 @@ pub(crate) fn enum_guessed(opened: &mut Opened<'_>) {
         Some(dequantize)
     }
 
-    unsafe extern "C" fn create(
-        device: *mut mxhal_device,
-        op: *const mxhal_op,
-        plan: *mut *mut mxhal_plan,
-        error: *mut mxhal_error,
-    ) -> i32 {
-        // SAFETY: handed on as it came, but for the operator, which lives during the call.
-        unsafe {
-            let guessed = guessed(op);
-            let op = guessed.as_ref().map_or(op, |guessed| &raw const guessed.op);
-            right().plan_create.expect(FILLED)(device, op, plan, error)
-        }
-    }
+    plans!(create, guessed);
 
     unsafe extern "C" fn supports(
         device: *mut mxhal_device,
@@ -179,19 +186,7 @@ pub(crate) fn top_k_cut(opened: &mut Opened<'_>) {
         Some(route)
     }
 
-    unsafe extern "C" fn create(
-        device: *mut mxhal_device,
-        op: *const mxhal_op,
-        plan: *mut *mut mxhal_plan,
-        error: *mut mxhal_error,
-    ) -> i32 {
-        // SAFETY: handed on as it came, but for the operator, which lives during the call.
-        unsafe {
-            let cut = cut(op);
-            let op = cut.as_ref().map_or(op, |cut| &raw const cut.op);
-            right().plan_create.expect(FILLED)(device, op, plan, error)
-        }
-    }
+    plans!(create, cut);
 
     keep(opened.table);
     opened.table.plan_create = Some(create);

@@ -300,7 +300,7 @@ fn supported(subject: &Subject, operators: &[Op]) -> Finding<Op> {
 }
 
 /// One small operator of each kind that a plugin is likely to have, those without weights first.
-fn small_operators() -> Vec<Op> {
+pub(super) fn small_operators() -> Vec<Op> {
     let mxfp4 = Quantization::new(Format::Mxfp4);
     let mut operators: Vec<Op> = Vec::new();
     for output in [Format::F32, Format::Bf16] {
