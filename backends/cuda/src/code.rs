@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::sys::{self, CUdevice_attribute, CUfunction, CUfunction_attribute, CUmodule};
 use mxhal_core::{Error, Result, Status};
 use mxhal_kernels_cuda::{DEVICE_CODE, KERNELS, Kernel, Target};
 
 use crate::context::Context;
 use crate::driver::unavailable;
 use crate::options::Options;
+use crate::sys::{self, CUdevice_attribute, CUfunction, CUfunction_attribute, CUmodule};
 
 /// The kernels of a device.
 pub(crate) struct Code {

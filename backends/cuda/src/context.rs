@@ -1,11 +1,11 @@
 //! The context of a device: the only place that calls the driver with it.
 
-use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute, CUresult};
 use mxhal_core::{Error, Result, Status};
 
 use crate::driver::{Driver, unavailable};
 use crate::error::check;
 use crate::faults::Faults;
+use crate::sys::{self, Answer, CUcontext, CUdevice, CUdevice_attribute};
 
 /// The primary context of a device, which engines in the same process share.
 ///
@@ -80,7 +80,7 @@ impl Context {
     }
 
     /// Calls the driver with this context. An error that ends the context is kept: every later call gives it again.
-    pub(crate) fn call(&self, function: &str, call: impl FnOnce() -> CUresult) -> Result<()> {
+    pub(crate) fn call(&self, function: &str, call: impl FnOnce() -> Answer) -> Result<()> {
         self.faults.ensure_alive()?;
         // SAFETY: the context was retained, and lives as long as this.
         self.judge("cuCtxPushCurrent", unsafe { sys::cuCtxPushCurrent_v2(self.raw) })?;
@@ -91,7 +91,7 @@ impl Context {
         answer.and(restored)
     }
 
-    fn judge(&self, function: &str, result: CUresult) -> Result<()> {
+    fn judge(&self, function: &str, result: Answer) -> Result<()> {
         check(function, result).map_err(|error| match error.status() {
             Status::DeviceLost => self.faults.lose(error),
             _ => error,

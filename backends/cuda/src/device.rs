@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::sys::CUdevice_attribute;
 use mxhal_core::{
     Device, DeviceInfo, Error, Event, HostTensor, MemoryInfo, Op, Plan, Result, Status, Stream, Support,
     Weights, WeightsDesc,
@@ -16,6 +15,7 @@ use crate::op;
 use crate::options::Options;
 use crate::stream::{CudaEvent, CudaStream};
 use crate::support::{Offer, supports};
+use crate::sys::CUdevice_attribute;
 use crate::weights::CudaWeights;
 
 /// What everything made by one device has in common. Handles with the same one belong together.

@@ -1,17 +1,17 @@
 //! The driver: found, looked at, and only then called.
 //!
-//! cudarc looks functions up when they are first called, and panics where the library or one of them is absent. So
-//! nothing of it is called before [`Driver::open`] has seen the library and every function that this crate uses.
+//! cudarc looks for the library when it is first wanted, and panics where it is absent. So nothing of it is called before
+//! [`Driver::open`] has seen the library and every function of [`sys`].
 
 use std::collections::HashSet;
 use std::ffi::c_void;
 use std::sync::OnceLock;
 
-use cudarc::driver::sys;
 use mxhal_core::{Error, Result, Status};
 use mxhal_kernels_cuda::DEVICE_CODE;
 
 use crate::error::check;
+use crate::sys::{self, Answer, FUNCTIONS};
 
 /// The oldest driver that loads what nvcc 13.0 compiles, as `cuDriverGetVersion` counts: CUDA 13.0, release 580.
 const LEAST_VERSION: i32 = 13_000;
@@ -50,7 +50,7 @@ impl Driver {
         ensure_present(FUNCTIONS)?;
         // SAFETY: the function is there.
         let started = unsafe { sys::cuInit(0) };
-        if started == sys::CUresult::CUDA_ERROR_NO_DEVICE {
+        if started == Answer::NO_DEVICE {
             return Ok(Self { version, has_devices: false });
         }
         check("cuInit", started).map_err(|error| unavailable("the driver does not start", &error))?;
@@ -135,67 +135,9 @@ fn ensure_present(names: &[&str]) -> Result<()> {
     ))
 }
 
-/// Every function that this crate calls.
-const FUNCTIONS: &[&str] = &[
-    "cuCtxPopCurrent_v2",
-    "cuCtxPushCurrent_v2",
-    "cuDeviceGet",
-    "cuDeviceGetAttribute",
-    "cuDeviceGetCount",
-    "cuDeviceGetName",
-    "cuDevicePrimaryCtxRelease_v2",
-    "cuDevicePrimaryCtxRetain",
-    "cuDeviceTotalMem_v2",
-    "cuEventCreate",
-    "cuEventDestroy_v2",
-    "cuEventElapsedTime_v2",
-    "cuEventQuery",
-    "cuEventRecord",
-    "cuEventSynchronize",
-    "cuFuncGetAttribute",
-    "cuFuncSetAttribute",
-    "cuGetErrorName",
-    "cuGetErrorString",
-    "cuGraphDestroy",
-    "cuGraphExecDestroy",
-    "cuGraphInstantiateWithFlags",
-    "cuGraphLaunch",
-    "cuLaunchKernel",
-    "cuMemAllocFromPoolAsync",
-    "cuMemFreeAsync",
-    "cuMemFreeHost",
-    "cuMemGetInfo_v2",
-    "cuMemHostAlloc",
-    "cuMemPoolCreate",
-    "cuMemPoolDestroy",
-    "cuMemPoolGetAttribute",
-    "cuMemPoolSetAttribute",
-    "cuMemPoolTrimTo",
-    "cuMemcpy2DAsync_v2",
-    "cuMemcpyDtoDAsync_v2",
-    "cuMemcpyDtoHAsync_v2",
-    "cuMemcpyHtoDAsync_v2",
-    "cuMemsetD8Async",
-    "cuModuleGetFunction",
-    "cuModuleLoadData",
-    "cuModuleUnload",
-    "cuStreamBeginCapture_v2",
-    "cuStreamCreate",
-    "cuStreamDestroy_v2",
-    "cuStreamEndCapture",
-    "cuStreamQuery",
-    "cuStreamSynchronize",
-    "cuStreamWaitEvent",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn functions_are_in_order() {
-        assert!(FUNCTIONS.is_sorted_by(|a, b| a < b));
-    }
 
     #[test]
     fn versions_are_written_as_nvidia_writes_them() {

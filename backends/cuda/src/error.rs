@@ -2,19 +2,20 @@
 
 use std::ffi::{CStr, c_char};
 
-use cudarc::driver::sys::{self, CUresult};
 use mxhal_core::{Error, Result, Status};
+
+use crate::sys::{self, Answer};
 
 /// Nothing, or what the driver answered: the function, the name of the number, the number, and what it means. The
 /// number is the vendor's code.
-pub(crate) fn check(function: &str, result: CUresult) -> Result<()> {
-    if result == CUresult::CUDA_SUCCESS {
+pub(crate) fn check(function: &str, result: Answer) -> Result<()> {
+    if result == Answer::SUCCESS {
         return Ok(());
     }
     // SAFETY: what answered is loaded, and these two want no context.
-    let text = |get: unsafe fn(CUresult, *mut *const c_char) -> CUresult| unsafe { text_of(get, result) };
+    let text = |get: unsafe fn(Answer, *mut *const c_char) -> Answer| unsafe { text_of(get, result) };
     let (name, meaning) = (text(sys::cuGetErrorName), text(sys::cuGetErrorString));
-    Err(error(function, result as i32, &name, &meaning))
+    Err(error(function, result.0, &name, &meaning))
 }
 
 /// An error of the driver's in words, with what to do about it where that is known.
@@ -40,10 +41,10 @@ fn error(function: &str, number: i32, name: &str, meaning: &str) -> Error {
 /// # Safety
 ///
 /// The driver is loaded, and `get` is one of the two functions that give a text for a number.
-unsafe fn text_of(get: unsafe fn(CUresult, *mut *const c_char) -> CUresult, result: CUresult) -> String {
+unsafe fn text_of(get: unsafe fn(Answer, *mut *const c_char) -> Answer, result: Answer) -> String {
     let mut text = std::ptr::null();
     // SAFETY: the text is written where it is ours.
-    let known = unsafe { get(result, &raw mut text) } == CUresult::CUDA_SUCCESS;
+    let known = unsafe { get(result, &raw mut text) } == Answer::SUCCESS;
     if !known || text.is_null() {
         return "an error without a name".to_owned();
     }
@@ -68,6 +69,8 @@ fn status(number: i32) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use cudarc::driver::sys::CUresult;
+
     use super::*;
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::sys::{self, CUgraph, CUgraphExec};
 use mxhal_core::{Graph, Result, Stream};
 
 use crate::device::Shared;
 use crate::stream::CudaStream;
+use crate::sys::{self, CUgraph, CUgraphExec};
 
 /// A graph that was captured and made ready.
 pub(crate) struct CudaGraph {

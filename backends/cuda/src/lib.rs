@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`Cuda`], [`Options`] | the backend and its options |
 //! | `driver` | the driver: found, looked at, and only then called |
+//! | `sys` | its functions |
 //! | `context` | a device's context, through which every call goes |
 //! | `faults` | which kernels may have failed, and that the device is lost since |
 //! | `code` | the kernels, loaded for a device |
@@ -29,8 +30,9 @@
 //!
 //! # Numbers
 //!
-//! No kernel adds in an order that depends on time: the same run gives the same bits. A product's kernel is chosen by the
-//! number of rows, so that a row's bits may differ between batches.
+//! No kernel adds in an order that depends on time: the same run gives the same bits. The kernel of a product with MXFP4
+//! weights is chosen by the number of rows, so that a row's bits may differ between batches; other weights' are the same
+//! in every batch, which is declared.
 
 mod code;
 mod context;
@@ -46,6 +48,7 @@ mod options;
 mod session;
 mod stream;
 mod support;
+mod sys;
 mod weights;
 
 pub use options::Options;

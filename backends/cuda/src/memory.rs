@@ -5,14 +5,14 @@ use std::ffi::c_void;
 use std::ops::DerefMut;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::driver::sys::{
-    self, CUdevice_attribute, CUmemAllocationHandleType, CUmemAllocationType, CUmemLocation,
-    CUmemLocationType, CUmemPool_attribute, CUmemPoolProps, CUmemoryPool,
-};
 use mxhal_core::{Error, MemoryInfo, Result, Span, Status};
 
 use crate::context::Context;
 use crate::stream::{Copy, Queue};
+use crate::sys::{
+    self, CUdevice_attribute, CUmemAllocationHandleType, CUmemAllocationType, CUmemLocation,
+    CUmemLocationType, CUmemPool_attribute, CUmemPoolProps, CUmemoryPool,
+};
 
 /// What tensors are aligned to: kernels read 16 bytes at once. The pool gives 512.
 pub(crate) const ALIGNMENT: u64 = 16;

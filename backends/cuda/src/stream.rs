@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cudarc::driver::sys::{self, CUDA_MEMCPY2D, CUevent, CUfunction, CUmemorytype, CUstream};
 use mxhal_core::{Error, Event, Graph, Result, Span, Status, Stream};
 use mxhal_kernels_cuda::Launch;
 
 use crate::context::Context;
 use crate::device::Shared;
 use crate::graphs::CudaGraph;
+use crate::sys::{self, CUDA_MEMCPY2D, CUevent, CUfunction, CUmemorytype, CUstream};
 
 /// Between which memories bytes are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -157,6 +157,20 @@ fn a_driver_that_does_not_start_is_told_with_its_number() {
 }
 
 #[test]
+fn a_number_that_cuda_13_0_does_not_know_is_told_as_it_is() {
+    let test = "a_number_that_cuda_13_0_does_not_know_is_told_as_it_is";
+    // As a driver names what it does not know either.
+    let text = whole(4321, (9, 0))
+        .replace("*text = \"CUDA_ERROR_SOME\"; return 0;", "*text = 0; return 1;")
+        .replace("*text = \"some error\"; return 0;", "*text = 0; return 1;");
+    if under(test, &text) {
+        let error = cuda().device_count().unwrap_err();
+        assert_unavailable(&error, &["cuInit", "an error without a name (4321)"]);
+        assert_eq!(error.vendor_code(), 4321);
+    }
+}
+
+#[test]
 fn a_driver_without_devices_has_none() {
     let test = "a_driver_without_devices_has_none";
     if under(test, &whole(100, (9, 0))) {
