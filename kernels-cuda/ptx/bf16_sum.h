@@ -10,24 +10,22 @@ namespace model {
 /// The value that a sum of this and anything finite has: itself for what is not finite, else 0.
 MXHAL_UNCHECKED_INLINE float what_spoils(float value) { return value - value == 0.0f ? 0.0f : value; }
 
-/// Sixteen BF16 along K, with what is wanted of them often.
+/// Sixteen BF16 along K.
 struct Bf16Row {
-  float values[16];
-  Term terms[16];
-  bool finite;
+  double values[16];
+  bool is_finite;
 };
 
 /// From memory, two bytes each.
 MXHAL_UNCHECKED_INLINE Bf16Row bf16_row(const uint8_t* bytes) {
   Bf16Row row;
-  row.finite = true;
+  row.is_finite = true;
   for (int k = 0; k < 16; k++) {
     uint32_t bits = uint32_t(bytes[2 * k]) << 16 | uint32_t(bytes[2 * k + 1]) << 24;
-    memcpy(&row.values[k], &bits, 4);
-    Term term = term_of(row.values[k]);
-    // Of the 24 bits the lower 16 are zero.
-    row.terms[k] = {term.significand / 65536, term.exponent + 16};
-    row.finite &= row.values[k] - row.values[k] == 0.0f;
+    float value;
+    memcpy(&value, &bits, 4);
+    row.values[k] = value;
+    row.is_finite &= value - value == 0.0f;
   }
   return row;
 }
@@ -35,19 +33,17 @@ MXHAL_UNCHECKED_INLINE Bf16Row bf16_row(const uint8_t* bytes) {
 /// d + a * b, in one sum.
 MXHAL_UNCHECKED_INLINE float add_bf16(float d, const Bf16Row& a, const Bf16Row& b) {
   float spoilt = what_spoils(d);
-  if (!a.finite || !b.finite) {
+  if (!a.is_finite || !b.is_finite) {
     for (int k = 0; k < 16; k++) {
-      float product = a.values[k] * b.values[k];
-      if (what_spoils(a.values[k]) != 0.0f || what_spoils(b.values[k]) != 0.0f) spoilt += product;
+      double product = a.values[k] * b.values[k];
+      if (product - product != 0.0) spoilt += float(product);
     }
   }
   if (spoilt != 0.0f) return spoilt;
-  Term terms[17];
-  for (int k = 0; k < 16; k++) {
-    terms[k] = {a.terms[k].significand * b.terms[k].significand, a.terms[k].exponent + b.terms[k].exponent};
-  }
-  terms[16] = term_of(d);
-  return truncated_sum(terms, 25);
+  double terms[17];
+  for (int k = 0; k < 16; k++) terms[k] = a.values[k] * b.values[k];
+  terms[16] = d;
+  return truncated_sum<25>(terms);
 }
 
 }  // namespace model

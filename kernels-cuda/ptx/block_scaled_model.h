@@ -1,6 +1,8 @@
 // One step of a block-scaled product, of one row and one column: the model that mma and tcgen05.mma share.
 #pragma once
 
+#include <limits>
+
 #include "truncated_sum.h"
 
 namespace model {
@@ -13,46 +15,44 @@ MXHAL_UNCHECKED_INLINE int e2m1_doubled(int code) {
   return code & 8 ? -doubled[code & 7] : doubled[code & 7];
 }
 
-/// An E4M3 code: significand * 2^exponent.
-MXHAL_UNCHECKED_INLINE Term e4m3_term(int code) {
+/// Of an E4M3 code that is no NaN.
+MXHAL_UNCHECKED_INLINE double e4m3_value(int code) {
   int exponent = code >> 3 & 15, fraction = code & 7;
-  int64_t significand = exponent == 0 ? fraction : fraction | 8;
-  return {code & 0x80 ? -significand : significand, (exponent == 0 ? 1 : exponent) - 10};
+  double magnitude = exponent == 0 ? fraction * power_of_two(-9) : (fraction | 8) * power_of_two(exponent - 10);
+  return code & 0x80 ? -magnitude : magnitude;
 }
 
 struct Scale {
-  int significand;
-  int exponent;
+  double value;
   bool is_nan;
 };
 
 /// Of a byte of E8M0, or of UE4M3, which has no sign.
 MXHAL_UNCHECKED_INLINE Scale scale_of(int byte, bool is_ue4m3) {
-  if (!is_ue4m3) return {1, byte - 127, byte == 255};
-  Term term = e4m3_term(byte & 0x7f);
-  return {int(term.significand), term.exponent, (byte & 0x7f) == 0x7f};
+  if (!is_ue4m3) return {power_of_two(byte - 127), byte == 255};
+  return {e4m3_value(byte & 0x7f), (byte & 0x7f) == 0x7f};
 }
 
 /// d and 64 products of doubled E2M1, with a scale on either side for each 16.
 MXHAL_UNCHECKED_INLINE float add_mxf4(float d, const int8_t* a, const int8_t* b, const Scale* a_scales, const Scale* b_scales) {
   bool is_nan = d != d;
-  Term terms[5];
+  double terms[5];
   for (int group = 0; group < 4; group++) {
     const Scale &a_scale = a_scales[group], &b_scale = b_scales[group];
     int sum = 0;
     for (int k = 16 * group; k < 16 * group + 16; k++) sum += a[k] * b[k];
     is_nan |= a_scale.is_nan || b_scale.is_nan;
-    terms[group] = {int64_t(sum) * a_scale.significand * b_scale.significand, a_scale.exponent + b_scale.exponent - 2};
+    terms[group] = sum / 4.0 * (a_scale.value * b_scale.value);
   }
   if (is_nan) return std::numeric_limits<float>::quiet_NaN();
   if (!is_finite(d)) return d;
-  terms[4] = term_of(d);
-  return truncated_sum(terms, 35);
+  terms[4] = d;
+  return truncated_sum<35>(terms);
 }
 
 /// 32 E4M3, decoded.
 struct WideRow {
-  Term terms[32];
+  double values[32];
   bool has_nan;
 };
 
@@ -61,7 +61,7 @@ MXHAL_UNCHECKED_INLINE WideRow wide_row(const uint8_t* codes) {
   row.has_nan = false;
   for (int k = 0; k < 32; k++) {
     row.has_nan |= (codes[k] & 0x7f) == 0x7f;
-    row.terms[k] = e4m3_term(codes[k]);
+    row.values[k] = e4m3_value(codes[k]);
   }
   return row;
 }
@@ -70,11 +70,11 @@ MXHAL_UNCHECKED_INLINE WideRow wide_row(const uint8_t* codes) {
 MXHAL_UNCHECKED_INLINE float add_mxf8f4(float d, const WideRow& wide, const int8_t* narrow, Scale wide_scale, Scale narrow_scale) {
   if (wide.has_nan || wide_scale.is_nan || narrow_scale.is_nan || d != d) return std::numeric_limits<float>::quiet_NaN();
   if (!is_finite(d)) return d;
-  int exponent = wide_scale.exponent + narrow_scale.exponent - 1;
-  Term terms[33];
-  for (int k = 0; k < 32; k++) terms[k] = {wide.terms[k].significand * narrow[k], wide.terms[k].exponent + exponent};
-  terms[32] = term_of(d);
-  return truncated_sum(terms, 25);
+  double scale = wide_scale.value * narrow_scale.value / 2.0;
+  double terms[33];
+  for (int k = 0; k < 32; k++) terms[k] = wide.values[k] * narrow[k] * scale;
+  terms[32] = d;
+  return truncated_sum<25>(terms);
 }
 
 }  // namespace model

@@ -9,67 +9,57 @@
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
 #include "runtime.h"
 
 namespace model {
 
-/// significand * 2^exponent.
-struct Term {
-  int64_t significand;
-  int exponent;
-};
-
-MXHAL_UNCHECKED_INLINE int exponent_of(const Term& term) {
-  uint64_t magnitude = uint64_t(term.significand < 0 ? -term.significand : term.significand);
-  return 63 - __builtin_clzll(magnitude) + term.exponent;
+/// Of exponents of normal doubles.
+MXHAL_UNCHECKED_INLINE double power_of_two(int exponent) {
+  uint64_t bits = uint64_t(exponent + 1023) << 52;
+  double value;
+  __builtin_memcpy(&value, &bits, 8);
+  return value;
 }
 
-/// A finite float32, or one whose bits are those of a BF16.
-MXHAL_UNCHECKED_INLINE Term term_of(float value) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &value, 4);
-  int64_t significand = bits & 0x7fffff;
-  int exponent = int(bits >> 23 & 255);
-  if (exponent != 0) {
-    significand |= 0x800000;
-  } else {
-    exponent = 1;
-  }
-  return {bits >> 31 ? -significand : significand, exponent - 150};
+/// Of a normal double above 0.
+MXHAL_UNCHECKED_INLINE int exponent_of(double value) {
+  uint64_t bits;
+  __builtin_memcpy(&bits, &value, 8);
+  return int(bits >> 52) - 1023;
 }
 
-/// magnitude * 2^exponent toward zero.
-MXHAL_UNCHECKED_INLINE float truncate_to_f32(bool is_negative, uint64_t magnitude, int exponent) {
-  if (magnitude == 0) return 0.0f;
+/// integer * 2^exponent toward zero.
+MXHAL_UNCHECKED_INLINE float truncate_to_f32(int64_t integer, int exponent) {
+  if (integer == 0) return 0.0f;
+  bool is_negative = integer < 0;
+  uint64_t magnitude = uint64_t(is_negative ? -integer : integer);
   int top = 63 - __builtin_clzll(magnitude) + exponent;
   if (top > 127) return is_negative ? -INFINITY : INFINITY;
   int unit = top < -126 ? -149 : top - 23;
   int shift = unit - exponent;
   uint64_t kept = shift <= 0 ? magnitude << -shift : shift > 63 ? 0 : magnitude >> shift;
-  float value = std::ldexp(float(kept), unit);
+  float value = float(double(kept) * power_of_two(unit));
   return is_negative ? -value : value;
 }
 
-/// The sum of the terms, none of which exceeds 2^48, cut `bits` below the largest.
-template <int count>
-MXHAL_UNCHECKED_INLINE float truncated_sum(const Term (&terms)[count], int bits) {
-  int largest = std::numeric_limits<int>::min();
-  for (const Term& term : terms) {
-    if (term.significand != 0 && exponent_of(term) > largest) largest = exponent_of(term);
+/// The sum of the terms, cut `bits` below the largest. Terms are exact: a float32, or a product with a scale, whose
+/// exponents leave room in those of a double for being made integers here.
+template <int bits, int count>
+MXHAL_UNCHECKED_INLINE float truncated_sum(const double (&terms)[count]) {
+  static_assert(bits <= 35 && count <= 1 << 10, "an aligned term has one more bit, and their sum fits into 64");
+  double largest = 0.0;
+  for (double term : terms) {
+    double magnitude = std::fabs(term);
+    largest = magnitude > largest ? magnitude : largest;
   }
-  if (largest == std::numeric_limits<int>::min()) return 0.0f;
-  int unit = largest - bits;
+  if (largest == 0.0) return 0.0f;
+  int unit = exponent_of(largest) - bits;
+  double aligning = power_of_two(-unit);
   int64_t sum = 0;
-  for (const Term& term : terms) {
-    if (term.significand == 0) continue;
-    int shift = term.exponent - unit;
-    uint64_t magnitude = uint64_t(term.significand < 0 ? -term.significand : term.significand);
-    uint64_t aligned = shift >= 0 ? magnitude << shift : shift < -63 ? 0 : magnitude >> -shift;
-    sum += term.significand < 0 ? -int64_t(aligned) : int64_t(aligned);
-  }
-  return truncate_to_f32(sum < 0, uint64_t(sum < 0 ? -sum : sum), unit);
+  // A conversion to an integer is toward zero.
+  for (double term : terms) sum += int64_t(term * aligning);
+  return truncate_to_f32(sum, unit);
 }
 
 }  // namespace model

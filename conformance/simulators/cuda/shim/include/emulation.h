@@ -71,9 +71,7 @@ MXHAL_UNCHECKED inline dim3 grid_shape() {
 }
 MXHAL_UNCHECKED inline dim3 block_index() { return {state.block_index[0], state.block_index[1], state.block_index[2]}; }
 MXHAL_UNCHECKED inline dim3 thread_index() {
-  const unsigned* block = state.launch->block;
-  unsigned thread = state.thread;
-  return {thread % block[0], thread / block[0] % block[1], thread / block[0] / block[1]};
+  return {state.thread_index[0], state.thread_index[1], state.thread_index[2]};
 }
 
 /// Turns the array of argument addresses into a call, as cuLaunchKernel does.

@@ -4,10 +4,15 @@
 #include <cstddef>
 #include <cstdint>
 
+#ifdef MXHAL_CHECKED
 /// For what belongs to the emulation and not to the kernel: its accesses are not looked at.
 #define MXHAL_UNCHECKED __attribute__((no_sanitize("thread"), noinline))
 /// The same for small functions that such code calls.
 #define MXHAL_UNCHECKED_INLINE __attribute__((no_sanitize("thread"))) inline
+#else
+#define MXHAL_UNCHECKED
+#define MXHAL_UNCHECKED_INLINE inline
+#endif
 
 namespace emulation {
 
@@ -41,10 +46,14 @@ struct Warp {
 struct State {
   const Launch* launch;
   unsigned block_index[3];
+  /// In order of x, then y, then z; and along each.
   unsigned thread;
+  unsigned thread_index[3];
+  Warp* warp;
 };
 
-extern thread_local State state;
+// Not thread_local, whose initialisation would be asked for at each use.
+extern __thread State state;
 
 /// Runs every block; 0, or 1 with the fault's description in `message`.
 int run(const char* kernel, Entry entry, void* const* arguments, const Launch* launch, char* message,

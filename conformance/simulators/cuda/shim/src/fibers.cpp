@@ -20,7 +20,7 @@
 
 namespace emulation {
 
-thread_local State state;
+__thread State state;
 thread_local Block block;
 
 namespace {
@@ -28,6 +28,8 @@ namespace {
 struct Fiber {
   jmp_buf context;
   ucontext_t start;
+  /// Along x, y and z.
+  unsigned index[3];
   bool started = false;
   bool at_barrier = false;
 };
@@ -79,7 +81,7 @@ unsigned pop() {
     random ^= random << 13;
     random ^= random >> 7;
     random ^= random << 17;
-    std::swap(ready.at(0), ready.at(unsigned(random % ready.count)));
+    std::swap(ready.at(0), ready.at(unsigned((random >> 32) * ready.count >> 32)));
   }
   unsigned thread = ready.at(0);
   ready.first = (ready.first + 1) % Queue::room;
@@ -97,6 +99,8 @@ void fiber_main() {
 [[noreturn]] void enter(unsigned thread) {
   Fiber& fiber = *scheduler.fibers[thread];
   state.thread = thread;
+  state.warp = &scheduler.warps[thread / 32];
+  memcpy(state.thread_index, fiber.index, sizeof fiber.index);
   block.stack = scheduler.stacks[thread];
   if (fiber.started) _longjmp(fiber.context, 1);
   fiber.started = true;
@@ -224,7 +228,7 @@ void wait_at_barrier() {
   sleep();
 }
 
-Warp& this_warp() { return scheduler.warps[state.thread / 32]; }
+Warp& this_warp() { return *state.warp; }
 
 void* memory_of_warp(size_t bytes) {
   auto& all = scheduler.warp_memory;
@@ -238,7 +242,7 @@ bool arrive_at_warp(Warp& warp, const char* name, unsigned mask) {
   if (mask != 0xffffffffu) fault("%s with mask %#x: only whole warps are emulated", name, mask);
   if (warp.arrived == 0) {
     warp.collective = name;
-  } else if (strcmp(warp.collective, name) != 0) {
+  } else if (warp.collective != name && strcmp(warp.collective, name) != 0) {
     fault("divergent warp: this lane is at %s and others at %s", name, warp.collective);
   }
   warp.arrived |= 1u << state.thread % 32;
@@ -289,6 +293,12 @@ int run(const char* kernel, Entry entry, void* const* arguments, const Launch* l
     return 1;
   }
   prepare_fibers(threads);
+  for (unsigned thread = 0; thread < threads; thread++) {
+    unsigned* index = s.fibers[thread]->index;
+    index[0] = thread % launch->block[0];
+    index[1] = thread / launch->block[0] % launch->block[1];
+    index[2] = thread / launch->block[0] / launch->block[1];
+  }
   s.warps.resize(threads / 32);
   begin_launch(threads);
   for (unsigned z = 0; z < launch->grid[2]; z++) {
