@@ -38,6 +38,10 @@ fn matmul(listing: &mut Listing) {
         }
         let grouped = Matmul { m: 24, n: 40, k: 320, output: Format::Bf16, bias: true, ..each };
         listing.add("ordinary", ordinary(GroupedMatmul { each: grouped, groups: 5 }));
+        if weight == Format::Mxfp4 {
+            let many = Matmul { m: 270, ..grouped };
+            listing.add("many-rows", ordinary(GroupedMatmul { each: many, groups: 2 }));
+        }
     }
     let deepseek = Quantization::deepseek();
     for activation in [deepseek, Quantization::new(Format::Mxfp4).with_rule(ScaleRule::Even)] {

@@ -91,6 +91,7 @@ fn experts(listing: &mut Listing) {
             listing.add(load.name(), case);
         }
     }
+    many_rows(listing);
     for (tokens, experts, top_k, load) in [
         (1, 1, 1, Load::Even),
         (1, 256, 8, Load::Even),
@@ -130,6 +131,24 @@ fn experts(listing: &mut Listing) {
         let mut case = OpCase::new(op, Values::Ordinary, Tier::Bounded);
         case.data.load = load;
         listing.add(load.name(), case);
+    }
+}
+
+/// Groups of a matrix unit's tiles: of some 32 rows, of a tile that is not full, of more than one of 128, and all rows on
+/// one expert. Columns and K end within a tile.
+fn many_rows(listing: &mut Listing) {
+    let mxfp4 = SCHEMES.map(|scheme| (Format::Mxfp4, scheme, Format::Bf16));
+    for (weight, scheme, input) in mxfp4.into_iter().chain([(Format::Nvfp4, Format::Nvfp4, Format::Nvfp4)]) {
+        for (m, groups, load) in
+            [(58, 2, Load::Even), (83, 2, Load::Even), (300, 2, Load::Even), (171, 4, Load::OneExpert)]
+        {
+            let each = Matmul::mxfp4(m, 136, 288, Quantization::new(scheme));
+            let each = Matmul { weight, input, output: Format::Bf16, ..each };
+            let mut case =
+                OpCase::new(GroupedMatmul { each, groups }, Values::Exact { spread: 4 }, Tier::Exact);
+            case.data.load = load;
+            listing.add("many-rows", case);
+        }
     }
 }
 
