@@ -74,13 +74,12 @@ impl Offer {
 pub(crate) fn supports(offer: &Offer, op: &Op) -> Result<Support> {
     op.validate()?;
     let kind = op.kind();
-    let answer = op::executable(op).and_then(|op| op.check(offer));
-    Ok(match answer {
-        Ok(()) => Support::Yes(Properties {
+    let executable = op::executable(op).and_then(|op| op.check(offer).map(|()| op));
+    Ok(match executable {
+        Ok(op) => Support::Yes(Properties {
             capturable: true,
             run_to_run: true,
-            // A product's kernel, and with it the order of its sums, is chosen by the number of rows.
-            batch_invariant: !matches!(kind, OpKind::Matmul | OpKind::GroupedMatmul | OpKind::MoeFfn),
+            batch_invariant: op.is_batch_invariant(offer),
             thread_invariant: true,
             slot_order: matches!(kind, OpKind::Combine | OpKind::MoeFfn),
         }),
@@ -218,6 +217,31 @@ pub(crate) mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn products_are_the_same_in_every_batch_where_few_rows_have_no_kernel_of_their_own() {
+        for target in Target::ALL {
+            let is_invariant = |weight, activation| {
+                let each = Matmul { weight, ..Matmul::mxfp4(9, 130, 128, Quantization::new(activation)) };
+                let activation = Quantization::new(activation);
+                let answers = [
+                    each.into(),
+                    GroupedMatmul { each, groups: 4 }.into(),
+                    MoeFfn { weight, activation, ..layer() }.into(),
+                ]
+                .map(|op: Op| match supports(&offer(target), &op).unwrap() {
+                    Support::Yes(properties) => properties.batch_invariant,
+                    Support::No(refusal) => panic!("{op:?}: {refusal}"),
+                });
+                assert_eq!(answers, [answers[0]; 3], "{target} {weight} {activation:?}");
+                answers[0]
+            };
+            assert!(is_invariant(Format::Nvfp4, Format::Nvfp4), "{target}");
+            assert!(is_invariant(Format::Fp8Tile128, Format::Bf16), "{target}");
+            assert!(!is_invariant(Format::Mxfp4, Format::Bf16), "{target}");
+            assert!(!is_invariant(Format::Mxfp4, Format::Mxfp8), "{target}");
         }
     }
 

@@ -13,6 +13,10 @@ impl Execute for GroupedMatmul {
         product::check(offer, &self.each, self.groups)
     }
 
+    fn is_batch_invariant(&self, offer: &Offer) -> bool {
+        product::is_batch_invariant(offer, &self.each, self.groups)
+    }
+
     fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
         let product = Multiply {
             a: Activations::of(session, run, &self.each)?,

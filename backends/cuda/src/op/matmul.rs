@@ -13,6 +13,10 @@ impl Execute for Matmul {
         product::check(offer, self, 1)
     }
 
+    fn is_batch_invariant(&self, offer: &Offer) -> bool {
+        product::is_batch_invariant(offer, self, 1)
+    }
+
     fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
         let product = Multiply {
             a: Activations::of(session, run, self)?,

@@ -9,6 +9,8 @@ mod permute;
 mod product;
 mod quantize;
 mod route;
+#[cfg(test)]
+mod suite;
 mod swiglu;
 
 use std::sync::Arc;
@@ -30,6 +32,11 @@ use crate::weights::{CudaWeights, Operands};
 pub(crate) trait Execute: Send + Sync + 'static {
     /// Whether launches can hold it.
     fn check(&self, offer: &Offer) -> Result<(), Refusal>;
+
+    /// Whether a row gives the same bits in whatever batch.
+    fn is_batch_invariant(&self, _offer: &Offer) -> bool {
+        true
+    }
 
     /// Enqueues it, for any number of rows; kernels with nothing to do are not launched.
     fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()>;

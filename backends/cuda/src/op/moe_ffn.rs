@@ -34,10 +34,12 @@ use crate::weights::Operands;
 
 impl Execute for MoeFfn {
     fn check(&self, offer: &Offer) -> Result<(), Refusal> {
-        let (slots, tokens) = (self.tokens * self.top_k, self.tokens);
-        check_products(self, offer, self.weight, slots, self.inner, self.experts)?;
-        self.shared
-            .map_or(Ok(()), |shared| check_products(self, offer, shared.weight, tokens, shared.inner, 1))
+        products(self).try_for_each(|(product, groups)| product::check(offer, &product, groups))
+    }
+
+    /// The kernels for few tokens are for formats whose products have a kernel for few rows as well.
+    fn is_batch_invariant(&self, offer: &Offer) -> bool {
+        products(self).all(|(product, groups)| product::is_batch_invariant(offer, &product, groups))
     }
 
     fn enqueue(&self, session: &mut Session<'_>, run: &Run<'_>) -> Result<()> {
@@ -85,18 +87,16 @@ impl Execute for MoeFfn {
     }
 }
 
-/// Both products of a feed-forward layer.
-fn check_products(
-    op: &MoeFfn,
-    offer: &Offer,
-    weight: Format,
-    rows: usize,
-    inner: usize,
-    groups: usize,
-) -> Result<(), Refusal> {
-    let product = |n, k| Matmul { weight, ..Matmul::mxfp4(rows, n, k, op.activation) };
-    product::check(offer, &product(inner.saturating_mul(2), op.hidden), groups)?;
-    product::check(offer, &product(op.hidden, inner), groups)
+/// The products of the experts and of the shared expert, each with its groups.
+fn products(op: &MoeFfn) -> impl Iterator<Item = (Matmul, usize)> {
+    let MoeFfn { tokens, hidden, activation, .. } = *op;
+    let both = move |weight, rows, inner: usize, groups| {
+        let product = move |n, k| (Matmul { weight, ..Matmul::mxfp4(rows, n, k, activation) }, groups);
+        [product(inner.saturating_mul(2), hidden), product(hidden, inner)]
+    };
+    let experts = both(op.weight, tokens * op.top_k, op.inner, op.experts);
+    let shared = op.shared.map(|shared| both(shared.weight, tokens, shared.inner, 1));
+    experts.into_iter().chain(shared.into_iter().flatten())
 }
 
 /// The tokens in the format that is multiplied.

@@ -3,7 +3,9 @@
 //! Which kernel it is says [`Product::choose`], by the architecture, the formats and the rows that a group has on
 //! average; its documentation has the table.
 
-use mxhal_core::op::Matmul;
+use std::mem::discriminant;
+
+use mxhal_core::op::{Matmul, WeightsDesc};
 use mxhal_core::{Format, Refusal, Result};
 use mxhal_kernels_cuda::Product;
 use mxhal_kernels_cuda::parameters::ProductParameters;
@@ -12,7 +14,7 @@ use super::quantize::{self, Rows};
 use super::{Operand, Run, rows_to_measure, small};
 use crate::session::Session;
 use crate::support::Offer;
-use crate::weights::Operands;
+use crate::weights::{Matrix, Operands};
 
 /// What strides of activations are a multiple of, for kernels that read 16 bytes at once.
 const STRIDE_ALIGNMENT: u64 = 16;
@@ -21,27 +23,45 @@ const STRIDE_ALIGNMENT: u64 = 16;
 pub(super) fn check(offer: &Offer, op: &Matmul, groups: usize) -> Result<(), Refusal> {
     offer.ensure_elements(&[op.m, op.k])?;
     offer.ensure_elements(&[op.m, op.n])?;
-    // Extents are at most 2^31, which their validation saw to; the formats are those of the scheme.
-    let parameters = |rows: usize| ProductParameters {
-        // Not 0, which stands for counts that there are: without them there are fewer tiles.
-        counts: 1,
-        m: rows as u32,
-        n: op.n as u32,
-        k: op.k as u32,
-        groups: groups as u32,
-        a_format: op.activation.format as u32,
-        w_format: op.weight as u32,
-        output: op.output as u32,
-        ..ProductParameters::default()
-    };
     for rows in rows_to_measure(op.m) {
-        let parameters = parameters(rows);
+        let parameters = parameters(offer, op, groups, rows);
         let launch = Product::choose(offer.target, &parameters).launch(&parameters);
         let name = launch.kernel.name;
         offer.ensure_grid(name, launch.grid)?;
         offer.ensure_shared_memory(name, launch.shared_bytes.into())?;
     }
     Ok(())
+}
+
+/// Whether a row gives the same bits in whatever batch: it does where rows, be they few or many, have the same kernel.
+/// Tiles of 32 and of 128 rows add in the same order.
+pub(super) fn is_batch_invariant(offer: &Offer, op: &Matmul, groups: usize) -> bool {
+    let chosen = |rows| discriminant(&Product::choose(offer.target, &parameters(offer, op, groups, rows)));
+    rows_to_measure(1 << 30).all(|rows| chosen(rows) == chosen(1))
+}
+
+/// What a product of so many rows is chosen and launched by, without addresses. Extents are at most 2^31, which their
+/// validation saw to; the formats are those of the scheme.
+fn parameters(offer: &Offer, op: &Matmul, groups: usize, rows: usize) -> ProductParameters {
+    let &Matmul { n, k, weight, activation, .. } = op;
+    let desc = WeightsDesc { format: weight, groups, n, k, activation: activation.format };
+    let matrix = Matrix::of(offer.target, &desc);
+    ProductParameters {
+        // Not 0, which stands for counts that there are: without them there are fewer tiles.
+        counts: 1,
+        m: rows as u32,
+        n: n as u32,
+        k: k as u32,
+        groups: groups as u32,
+        a_format: activation.format as u32,
+        a_stride: activation.format.row_bytes(k) as u64,
+        w_format: weight as u32,
+        w_stride: matrix.row_bytes() as u64,
+        w_scales_stride: matrix.row_scales() as u64,
+        w_halves: matrix.is_in_halves().into(),
+        output: op.output as u32,
+        ..ProductParameters::default()
+    }
 }
 
 /// Rows that are multiplied.
