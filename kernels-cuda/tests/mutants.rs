@@ -1,7 +1,7 @@
-//! Emulated: what is wrong with a product in tensor memory is found.
+//! Emulated: what is wrong with a product in tensor memory, or by warpgroups, is found.
 //!
-//! Each mutant is `tensor_memory.cu` with one thing changed. It must end with the fault that names it, or store other
-//! bits than the kernel does.
+//! Each mutant is `tensor_memory.cu` or `wgmma.cu` with one thing changed. It must end with the fault that names it, or store
+//! other bits than the kernel does.
 
 mod emulated;
 
@@ -22,8 +22,37 @@ enum Found {
 }
 use Found::{Bits, Fault};
 
-/// What is changed, from what to what.
-const MUTANTS: &[(&str, &str, &str, Found)] = &[
+/// A kernel whose source is changed.
+struct Subject {
+    file: &'static str,
+    kernel: &'static str,
+    /// What the file's kernels begin with, of which one is kept.
+    kernels: &'static str,
+    product: Product,
+    w_halves: u32,
+    /// What is changed, from what to what; the first changes nothing.
+    mutants: &'static [(&'static str, &'static str, &'static str, Found)],
+}
+
+const TENSOR_MEMORY: Subject = Subject {
+    file: "tensor_memory.cu",
+    kernel: "product_tensor_w4a8_32",
+    kernels: "extern \"C\"",
+    product: Product::TensorW4A8(32),
+    w_halves: 0,
+    mutants: TENSOR_MEMORY_MUTANTS,
+};
+
+const WARPGROUPS: Subject = Subject {
+    file: "wgmma.cu",
+    kernel: "product_wgmma_mx_32",
+    kernels: "\nWGMMA(",
+    product: Product::Wgmma(32),
+    w_halves: 1,
+    mutants: WARPGROUPS_MUTANTS,
+};
+
+const TENSOR_MEMORY_MUTANTS: &[(&str, &str, &str, Found)] = &[
     ("nothing", "// A tile of scales has a row", "// A tile of scales has a row", Bits),
     (
         "a stage is filled while it is multiplied",
@@ -128,29 +157,110 @@ const MUTANTS: &[(&str, &str, &str, Found)] = &[
     ),
 ];
 
-const MUTATED: &str = "product_tensor_w4a8_32";
+const WARPGROUPS_MUTANTS: &[(&str, &str, &str, Found)] = &[
+    ("nothing", "// Stages are not read any more.", "// Stages are not read any more.", Bits),
+    ("a group has no fence", "wgmma_fence();", "", Fault(&["wgmma without wgmma.fence"])),
+    ("no group is closed", "wgmma_commit();", "", Fault(&["under way, more than the model holds"])),
+    (
+        "operands are unpacked where they are still read",
+        "wgmma_wait<1>();",
+        "wgmma_wait<2>();",
+        Fault(&["overwrote registers of A before the group was waited for"]),
+    ),
+    (
+        "sums are read before they are there",
+        "wgmma_wait<0>();",
+        "",
+        Fault(&["instructions of its warp under way"]),
+    ),
+    (
+        "copies are not shown to the tensor core",
+        "fence_for_asynchronous_reads();",
+        "",
+        Fault(&["without a fence of the asynchronous proxy"]),
+    ),
+    (
+        "weights are unpacked before they are there",
+        "copy_async_wait<1>();",
+        "copy_async_wait<2>();",
+        Fault(&["whose asynchronous copy was not waited for"]),
+    ),
+    (
+        "a stage is multiplied before all have filled it",
+        "__syncthreads();\n    fetch(i + 2);",
+        "fetch(i + 2);",
+        Fault(&["race: ", "which nobody wrote", "nothing waits for it", "without a fence"]),
+    ),
+    (
+        "the next stage is widened where this one is",
+        "stages[(i + 1) % hopper_stages]);\n        if",
+        "stages[i % hopper_stages]);\n        if",
+        Fault(&["was overwritten before the group was waited for", "race: ", "without a fence"]),
+    ),
+    (
+        "the descriptor's groups of rows lie further apart",
+        "(block % 2 * 2 + step) * 32);",
+        "(block % 2 * 2 + step) * 32) + (uint64_t(1024 >> 4) << 32);",
+        Bits,
+    ),
+    ("K does not go on in the descriptor", "(block % 2 * 2 + step) * 32);", "block % 2 * 2 * 32);", Bits),
+    (
+        "activations are not swizzled",
+        "swizzled<128>(row, block % 2 * 4 + c)",
+        "(row * 128 + (block % 2 * 4 + c) * 16)",
+        Bits,
+    ),
+    (
+        "weights are stored in order and read exchanged",
+        "copy_async_16(stage.w + swizzled<64>(column, chunk)",
+        "copy_async_16(stage.w + (column * 64 + chunk * 16)",
+        Bits,
+    ),
+    ("a block has the scale of its neighbour", ">> (8 * block) & 255)", ">> (8 * (block ^ 1)) & 255)", Bits),
+    ("the second eight columns have the scales of the first", "j / 2 * 64 + j % 2 * 8]", "j / 2 * 64]", Bits),
+    (
+        "the steps of a block are exchanged",
+        "operands[tile][step][half] = pairs[halves ? step : 2 * step];",
+        "operands[tile][step][half] = pairs[halves ? 1 - step : 2 * step];",
+        Bits,
+    ),
+    ("accumulators are other rows", "threadIdx.x % 4 * 2 + j % 2;", "threadIdx.x % 4 + j % 2 * 4;", Bits),
+    (
+        "one row too many is stored",
+        "i < tile.rows * (Shape::columns / 8)",
+        "i < (tile.rows + 1) * (Shape::columns / 8)",
+        Bits,
+    ),
+    (
+        "the first group's weights are everybody's",
+        "uint64_t(group) * p.n + first_column",
+        "first_column",
+        Bits,
+    ),
+];
 
-/// One library with a kernel `mutant_I` for each of the table.
-fn mutants() -> &'static Kernels {
+/// One library with a kernel `mutant_I` for each of the subject's table.
+fn library(subject: &Subject) -> &'static Kernels {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let source = std::fs::read_to_string(here.join("kernels/tensor_memory.cu")).unwrap();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
+    let source = std::fs::read_to_string(here.join("kernels").join(subject.file)).unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants").join(subject.kernel);
     std::fs::create_dir_all(&folder).unwrap();
     // Headers stay outside of the mutant's namespace, and of the kernels one is kept.
     let (headers, rest) = source.split_at(source.rfind("#include").unwrap());
     let (last_header, rest) = rest.split_once('\n').unwrap();
-    let (body, kernels) = rest.split_at(rest.find("extern \"C\"").unwrap());
-    let kernel = kernels.split("extern \"C\"").find(|kernel| kernel.contains(MUTATED)).unwrap();
-    let sources: Vec<PathBuf> = MUTANTS
+    let (body, kernels) = rest.split_at(rest.find(subject.kernels).unwrap());
+    let kernel = kernels.split(subject.kernels).find(|kernel| kernel.contains(subject.kernel)).unwrap();
+    let kernel = format!("{}{kernel}", subject.kernels);
+    let sources: Vec<PathBuf> = subject
+        .mutants
         .iter()
         .enumerate()
         .map(|(i, (name, from, to, _))| {
             assert_eq!(body.matches(from).count(), 1, "{name}: the source has `{from}` otherwise than once");
             let body = body.replace(from, to);
-            let kernel = kernel.replace(MUTATED, &format!("mutant_{i}"));
+            let kernel = kernel.replace(subject.kernel, &format!("mutant_{i}"));
             let path = folder.join(format!("mutant_{i}.cu"));
-            let text =
-                format!("{headers}{last_header}\nnamespace mutant{i} {{\n{body}\nextern \"C\"{kernel}\n}}\n");
+            let text = format!("{headers}{last_header}\nnamespace mutant{i} {{\n{body}\n{kernel}\n}}\n");
             std::fs::write(&path, text).unwrap();
             path
         })
@@ -162,6 +272,7 @@ fn mutants() -> &'static Kernels {
 
 /// What a mutant stores of a product of three groups, one of them empty, over more stages than there is room for.
 fn run(
+    subject: &Subject,
     kernels: &'static Kernels,
     mutant: usize,
     a_format: u32,
@@ -196,10 +307,11 @@ fn run(
         groups: groups as u32,
         a_format,
         w_format: MXFP4,
+        w_halves: subject.w_halves,
         output: F32,
         ..Default::default()
     };
-    let launch = Product::TensorW4A8(32).launch(&parameters);
+    let launch = subject.product.launch(&parameters);
     let kernel = Kernel { name: format!("mutant_{mutant}").leak(), ..*launch.kernel };
     let launch = Launch { kernel: Box::leak(Box::new(kernel)), ..launch };
     device.try_launch(&launch, parameters).map_err(|error| error.to_string())?;
@@ -208,14 +320,23 @@ fn run(
 
 #[test]
 fn every_mutant_of_a_product_in_tensor_memory_is_found() {
-    let kernels = mutants();
+    expect_found(&TENSOR_MEMORY);
+}
+
+#[test]
+fn every_mutant_of_a_product_by_warpgroups_is_found() {
+    expect_found(&WARPGROUPS);
+}
+
+fn expect_found(subject: &Subject) {
+    let kernels = library(subject);
     // Scales that cannot be copied as words, and scales per 128 that can.
     let cases = [(MXFP8, 1216), (MXFP8_G128, 1536)];
-    let right = cases.map(|(a_format, k)| run(kernels, 0, a_format, k, 0).unwrap());
+    let right = cases.map(|(a_format, k)| run(subject, kernels, 0, a_format, k, 0).unwrap());
     let mut missed = Vec::new();
-    for (i, (name, _, _, found)) in MUTANTS.iter().enumerate() {
+    for (i, (name, _, _, found)) in subject.mutants.iter().enumerate() {
         for seed in [0, 1, 2] {
-            let got = cases.map(|(a_format, k)| run(kernels, i, a_format, k, seed));
+            let got = cases.map(|(a_format, k)| run(subject, kernels, i, a_format, k, seed));
             let is_found = match found {
                 Fault(words) => got.iter().all(|got| {
                     got.as_ref().is_err_and(|fault| words.iter().any(|words| fault.contains(words)))
