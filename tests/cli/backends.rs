@@ -41,6 +41,27 @@ fn a_backend_that_cannot_be_loaded_has_its_own_row() {
 }
 
 #[test]
+fn the_cuda_backend_loads_where_there_is_no_driver_lists_no_device_and_explains() {
+    let plugin = cargo_build::library("mxhal-cuda-plugin", "mxhal_cuda");
+    let folder = Folder::new();
+    folder.write("config.toml", &format!("[backend]\nname = \"cuda\"\nlibrary = {plugin:?}\n"));
+    let ran = folder.run(["devices", "--json", "--backend", "cuda"]).with_code(0);
+    let rows: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(rows[0]["backend"], "cuda", "{rows}");
+    // A machine with the driver has nothing to explain.
+    if std::path::Path::new("/proc/driver/nvidia/version").exists() {
+        return;
+    }
+    assert_eq!(rows[0]["devices"], Value::Array(Vec::new()));
+    let error = rows[0]["error"].as_str().unwrap();
+    for part in ["no NVIDIA driver", "release 580", "LD_LIBRARY_PATH", "libcuda.so.1"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let conform = ["conform", "--plugin", plugin.to_str().unwrap()];
+    folder.run(conform).with_code(4).saying(&["no NVIDIA driver", "release 580"]);
+}
+
+#[test]
 fn options_of_the_configuration_reach_the_backend() {
     let folder = Folder::new();
     let file = folder.write("one.toml", "[backend.options]\nthreads = 1\n");

@@ -22,7 +22,11 @@ pub(crate) fn check(function: &str, result: Answer) -> Result<()> {
 fn error(function: &str, number: i32, name: &str, meaning: &str) -> Error {
     let advice = match number {
         2 => "",
-        3 | 46 | 802 => "; see what `nvidia-smi` says of the device",
+        3 | 802 => "; see what `nvidia-smi` says of the device",
+        46 => {
+            "; another process has the device for itself (compute mode EXCLUSIVE_PROCESS, see `nvidia-smi -q -d COMPUTE`): \
+             end it, or let both share the device by MPS or `nvidia-smi -c DEFAULT`"
+        }
         34 => "; the libcuda that was found is the stub for linking: take its folder out of LD_LIBRARY_PATH",
         200 | 209 | 222 => "; the device code is none, or not for this device: see `mxhal doctor`",
         803 | 804 => {

@@ -217,7 +217,9 @@ impl Memory {
             return error;
         }
         let free = match (place, self.info()) {
-            (Place::Device, Ok(MemoryInfo { free, total })) => format!(", and {free} of {total} are free"),
+            (Place::Device, Ok(MemoryInfo { free, total })) => {
+                format!(", and {free} of {total} are free (`nvidia-smi` tells which processes have the rest)")
+            }
             _ => String::new(),
         };
         let whose = if place == Place::Device { "the device's memory" } else { "page-locked memory" };

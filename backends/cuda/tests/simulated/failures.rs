@@ -44,6 +44,21 @@ fn device_code_for_another_architecture_is_refused_with_where_it_is_from() {
 }
 
 #[test]
+fn a_device_that_another_process_has_for_itself_is_unavailable_with_what_to_do() {
+    let name = "failures::a_device_that_another_process_has_for_itself_is_unavailable_with_what_to_do";
+    if under("sm_90", name, &[("MXHAL_SIM_FAIL", "cuDevicePrimaryCtxRetain:1:46")]) {
+        let cuda = cuda(|_| {});
+        let error = cuda.open_device(0).err().unwrap();
+        assert_eq!((error.status(), error.vendor_code()), (Status::Unavailable, 46));
+        for part in ["device 0", "CUDA_ERROR_DEVICE_UNAVAILABLE", "another process", "nvidia-smi"] {
+            assert!(error.message().contains(part), "{error}");
+        }
+        // When that process is gone.
+        cuda.open_device(0).unwrap();
+    }
+}
+
+#[test]
 fn a_kernel_that_fails_is_named_by_whoever_waits_and_the_device_is_lost() {
     let name = "failures::a_kernel_that_fails_is_named_by_whoever_waits_and_the_device_is_lost";
     if under("sm_120", name, &[("MXHAL_SIM_FAIL", "cuLaunchKernel:2:719")]) {
