@@ -1,19 +1,29 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can tell, in ten minutes: builds the backend, asks its instructions, runs the whole
-# conformance suite on it, a part of it under compute-sanitizer, and measures it beside what the device can do.
+# conformance suite on it, measures it beside what the device can do, and runs a part of the suite under compute-sanitizer.
 #
-#   on-device.sh [FOLDER]
+#   on-device.sh [--built BUILT] [FOLDER]
 #
-# FOLDER is where results go (default: results-DATE); summary.txt there says what was done, what was not and why. Needs
-# Rust and a C compiler; nvcc 13 (MXHAL_NVCC, CUDA_HOME, PATH, or that of toolchain.sh), and a GPU of compute capability
-# 9.0, 10.x or 12.x with its driver. What is missing is named, and the rest is done. Ends with status 0 if everything was
-# done and was right, 1 if anything was wrong, 3 if something could not be done.
+# FOLDER is where results go (default: results-DATE): summary.txt says what was done, what was not and why, and
+# performance.md is what belongs into docs/performance.md. Needs Rust with the crates of Cargo.lock and a C compiler, or, for
+# a machine without network, --built: mxhal and libmxhal_cuda.so in a folder BUILT, built elsewhere. And nvcc 13
+# (MXHAL_NVCC, CUDA_HOME, PATH, or that of toolchain.sh), and a GPU of compute capability 9.0, 10.x or 12.x with its
+# driver. What is missing is named, and the rest is done. Ends with status 0 if everything was done and was right, 1 if
+# anything was wrong, 3 if something could not be done.
 set -uo pipefail
 
-if [ $# -gt 1 ] || [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
-  sed -n '2,11s/^# \{0,1\}//p' "$0"
+usage() {
+  sed -n '2,14s/^# \{0,1\}//p' "$0" >&2
   exit 2
+}
+
+built=
+if [ "${1:-}" = --built ]; then
+  [ $# -ge 2 ] || usage
+  built=$(cd "$2" && pwd) || exit 2
+  shift 2
 fi
+if [ $# -gt 1 ] || [[ ${1:-} == -* ]]; then usage; fi
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
 results=${1:-results-$(date +%Y-%m-%d)}
@@ -71,12 +81,21 @@ if [ -z "$nvcc" ]; then nvcc=$(command -v nvcc || true); fi
 if [ -z "$nvcc" ] && [ -x "$target/cuda-toolchain/nvidia/cu13/bin/nvcc" ]; then
   nvcc=$target/cuda-toolchain/nvidia/cu13/bin/nvcc
 fi
-if [ -z "$nvcc" ]; then
+if [ -n "$nvcc" ]; then
+  export MXHAL_NVCC=$nvcc
+  "$nvcc" --version >"$results/nvcc.txt" 2>&1
+  release=$(sed -n 's/.*release \([0-9]*\)\..*/\1/p' "$results/nvcc.txt")
+  if [ "${release:-0}" -lt 13 ]; then
+    lacks "nvcc 13: $nvcc is of release ${release:-unknown}; see nvcc.txt"
+    [ -n "$built" ] || finish
+    nvcc=
+  fi
+elif [ -n "$built" ]; then
+  lacks 'nvcc: the programs of bench/ are not compiled; set MXHAL_NVCC or CUDA_HOME'
+else
   lacks 'nvcc: set MXHAL_NVCC or CUDA_HOME, or run kernels-cuda/toolchain.sh; without it there is no device code'
   finish
 fi
-export MXHAL_NVCC=$nvcc
-"$nvcc" --version >"$results/nvcc.txt" 2>&1
 
 gpu=
 if command -v nvidia-smi >/dev/null; then
@@ -84,7 +103,8 @@ if command -v nvidia-smi >/dev/null; then
 fi
 if [ -n "$gpu" ]; then
   nvidia-smi -q >"$results/gpu.txt"
-  say "device: $(nvidia-smi --query-gpu=name,driver_version,compute_cap,clocks.max.sm,clocks.max.mem --format=csv,noheader | head -n 1)"
+  nvidia-smi --query-gpu=name,driver_version,compute_cap,clocks.max.sm,clocks.max.mem --format=csv,noheader | head -n 1 >"$results/device.csv"
+  say "device: $(cat "$results/device.csv")"
 else
   lacks 'a GPU: nvidia-smi is absent or lists none; only what can be built is built'
 fi
@@ -97,16 +117,35 @@ case $arch in
   *) say "WRONG: compute capability $gpu has no kernels here: 9.0, 10.0, 10.3, 12.0 and 12.1 have"; wrong=1; finish ;;
 esac
 
-a_step build 270 cargo build --release --manifest-path "$root/Cargo.toml" -p mxhal -p mxhal-cuda-plugin || finish
-mxhal=$target/release/mxhal
-plugin=$target/release/libmxhal_cuda.so
+if [ -n "$built" ]; then
+  mxhal=$built/mxhal
+  plugin=$built/libmxhal_cuda.so
+  for file in "$mxhal" "$plugin"; do
+    if [ ! -r "$file" ]; then
+      lacks "$file"
+      finish
+    fi
+  done
+elif command -v cargo >/dev/null; then
+  # Crates that are there are taken first: without a network, asking for newer ones takes minutes to fail.
+  a_step build 270 bash -c 'cargo build --offline "$@" || cargo build "$@"' build --release --locked \
+    --manifest-path "$root/Cargo.toml" -p mxhal -p mxhal-cuda-plugin || finish
+  mxhal=$target/release/mxhal
+  plugin=$target/release/libmxhal_cuda.so
+else
+  lacks 'cargo: install Rust, or build elsewhere and give --built'
+  finish
+fi
 
 # The programs of bench/. Fragment maps are asked of Hopper alone, whose matrix instructions they use.
 a_program() {
-  local name=$1 compile=("$nvcc" -std=c++17 -O3 -gencode "arch=compute_$arch,code=sm_$arch")
+  local name=$1 home compile=("$nvcc" -std=c++17 -O3 -gencode "arch=compute_$arch,code=sm_$arch")
   shift
-  # The packages of toolchain.sh have their libraries where nvcc does not look.
-  if ! "${compile[@]}" -I "$here/kernels" -I "$here/ptx" -L "$(dirname "$nvcc")/../lib" "$here/bench/$name.cu" "$@" -o "$results/$name" 2>"$results/$name.compile.log"; then
+  [ -n "$nvcc" ] || return 1
+  # The packages of toolchain.sh have their libraries where nvcc does not look, and neither may the loader.
+  home=$(dirname "$(dirname "$nvcc")")
+  if ! timeout 100 "${compile[@]}" -I "$here/kernels" -I "$here/ptx" -L "$home/lib" -Xlinker "-rpath=$home/lib64:$home/lib" \
+    "$here/bench/$name.cu" "$@" -o "$results/$name" 2>"$results/$name.compile.log"; then
     lacks "$name: it does not compile here; see $name.compile.log"
     return 1
   fi
@@ -124,21 +163,29 @@ a_step devices 30 "$mxhal" doctor --plugin "$plugin" || true
 a_step conform 150 "$mxhal" conform --plugin "$plugin" --json "$results/conform.json" --html "$results/conform.html" \
   --replay-dir "$results/replays" || true
 
-# A sanitizer makes everything many times slower: the cases that look for stray accesses, of each operator.
+nvidia-smi --query-gpu=clocks.sm,clocks.mem,temperature.gpu,power.draw --format=csv -lms 500 >"$results/clocks.csv" 2>/dev/null &
+watcher=$!
+# Rows enough for what is done row by row that no cache holds them.
+a_step bench 120 "$mxhal" bench --plugin "$plugin" --rows 1,2,4,8,64,512,4096 --long-rows 1,32768 --schemes bf16,mxfp8,mxfp4 \
+  --rounds 5 --json "$results/bench.json" --svg "$results/roofline.svg" || true
+kill "$watcher" 2>/dev/null
+if command -v python3 >/dev/null; then
+  a_step performance 20 bash -c 'python3 "$1" "$2" >"$2/performance.md"' performance "$here/bench/performance.py" "$results" || true
+else
+  lacks 'python3: what goes into docs/performance.md was not written; bench.json and ceilings.log have the numbers'
+fi
+
+# A sanitizer makes everything many times slower: the cases that look for stray accesses, of each operator, and products
+# of many rows. What the driver refuses, as the suite has it refuse, is no error of a kernel's.
 sanitizer=$(command -v compute-sanitizer || true)
 if [ -z "$sanitizer" ] && [ -x "$(dirname "$nvcc")/compute-sanitizer" ]; then sanitizer=$(dirname "$nvcc")/compute-sanitizer; fi
 if [ -n "$sanitizer" ]; then
-  for tool in memcheck racecheck; do
-    a_step "$tool" 60 "$sanitizer" --target-processes all --error-exitcode 86 --tool "$tool" \
-      "$mxhal" conform --plugin "$plugin" --filter '^memory/' --time-factor 20 || true
-  done
+  sanitized=(--target-processes all --error-exitcode 86)
+  judged=("$mxhal" conform --plugin "$plugin" --filter '^memory/|/many-rows/' --time-factor 20)
+  a_step memcheck 90 "$sanitizer" --tool memcheck --report-api-errors no "${sanitized[@]}" "${judged[@]}" || true
+  a_step racecheck 90 "$sanitizer" --tool racecheck "${sanitized[@]}" "${judged[@]}" || true
 else
   lacks 'compute-sanitizer: memcheck and racecheck were not run'
 fi
 
-nvidia-smi --query-gpu=clocks.sm,clocks.mem,temperature.gpu,power.draw --format=csv -lms 500 >"$results/clocks.csv" 2>/dev/null &
-watcher=$!
-a_step bench 90 "$mxhal" bench --plugin "$plugin" --rows 1,2,4,8,64,512,4096 --schemes bf16,mxfp8,mxfp4 \
-  --json "$results/bench.json" --svg "$results/roofline.svg" || true
-kill "$watcher" 2>/dev/null
 finish
