@@ -3,9 +3,9 @@
 
     performance.py FOLDER
 
-FOLDER is that of on-device.sh's results: bench.json, and where they are there ceilings.log, device.csv and clocks.csv. Fractions
-of a copy are bytes touched over the rate of the copy kernel, which counts what it reads and what it writes; fractions of the
-BF16 product are operations over the rate of cuBLAS. Both are of the same machine, minutes apart.
+FOLDER is that of on-device.sh's results: bench.json, and where they are there graph.json, ceilings.log, device.csv and
+clocks.csv. Fractions of a copy are bytes touched over the rate of the copy kernel, which counts what it reads and what it
+writes; fractions of the BF16 product are operations over the rate of cuBLAS. Both are of the same machine, minutes apart.
 """
 
 import datetime
@@ -98,6 +98,20 @@ def goals(cases, ceilings):
     return lines
 
 
+def graphs(folder, cases, ceilings):
+    """Runs that the host enqueued one by one, beside the same as one graph."""
+    if not (folder / "graph.json").exists():
+        return ["", "Graphs were not measured."]
+    enqueued = {case["name"]: case for case in cases}
+    lines = ["", "### Runs as one graph", "", "| case | enqueued one by one | as a graph | graph : one by one |", "| --- | ---: | ---: | ---: |"]
+    for case in json.loads((folder / "graph.json").read_text())["runs"][0]["cases"]:
+        alone = enqueued.get(case["name"])
+        if case.get("seconds") and alone and alone.get("seconds"):
+            ratio = case["seconds"]["median"] / alone["seconds"]["median"]
+            lines.append(f"| `{case['name']}` | {cell(alone, ceilings)} | {cell(case, ceilings)} | {ratio:.2f} |")
+    return lines
+
+
 def section(folder):
     report, ceilings = json.loads((folder / "bench.json").read_text()), read_ceilings(folder)
     run = report["runs"][0]
@@ -123,6 +137,7 @@ def section(folder):
     for shape in shapes:
         of_shape = [case for case in cases if case["scheme"] and case["name"].rsplit("/", 2)[0] == shape]
         lines += sweep(f"`{shape}`", of_shape, ceilings)
+    lines += graphs(folder, cases, ceilings)
     others = [case for case in cases if not case["scheme"]]
     lines += ["", "### Row by row", "", "| case | |", "| --- | ---: |"]
     lines += [f"| `{case['name']}` | {cell(case, ceilings)} |" for case in others]

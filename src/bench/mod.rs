@@ -18,9 +18,9 @@
 //! the 5th and 95th percentile; its fraction of the limit is the median over rounds of what the limit allows in the
 //! ceilings of that round, divided by the median of its samples there.
 //!
-//! A sample is so many runs of a plan that it takes half a millisecond, enqueued one after the other and waited for
-//! together. Runs take weights by turns, of which there are more than caches hold, and routing by turns, which is drawn anew
-//! in every round: what a real token meets.
+//! A sample is so many runs of a plan that it takes half a millisecond, enqueued one after the other, or launched as one
+//! graph, and waited for together. Runs take weights by turns, of which there are more than caches hold, and routing by
+//! turns, which is drawn anew in every round: what a real token meets.
 
 mod case;
 mod compare;
@@ -187,10 +187,20 @@ impl Running<'_> {
         weights: &HashMap<WeightsDesc, WeightCopies>,
         settings: &Settings,
     ) -> anyhow::Result<f64> {
+        let graph = match settings.graph {
+            true => self.operands.capture(subject, self.case, weights, self.runs)?,
+            false => None,
+        };
         let (start, first) = (Instant::now(), self.samples.len());
         while self.samples.len() == first || start.elapsed().as_secs_f64() < settings.seconds_of_round {
             let start = settings.clock.now();
-            self.operands.run(subject, self.case, weights, self.runs)?;
+            match &graph {
+                Some(graph) => {
+                    graph.launch(&*subject.stream)?;
+                    subject.stream.synchronize(None)?;
+                }
+                None => self.operands.run(subject, self.case, weights, self.runs)?,
+            }
             self.samples.push((settings.clock.now() - start) / self.runs as f64);
         }
         Ok(median(&self.samples[first..]))

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use mxhal::core::op::{Argument, Role};
 use mxhal::core::{
-    Buffer, Device, Format, HostBuffer, Layout, Op, Plan, Result, Span, Tensor, Weights, WeightsDesc, buffer,
+    Buffer, Device, Format, Graph, HostBuffer, Layout, Op, Plan, Result, Span, Tensor, Weights, WeightsDesc,
+    buffer,
 };
 
 use super::case::{Case, Task};
@@ -149,6 +150,34 @@ impl Operands {
         weights: &HashMap<WeightsDesc, WeightCopies>,
         runs: usize,
     ) -> Result<()> {
+        self.enqueue(subject, case, weights, runs)?;
+        subject.stream.synchronize(None)
+    }
+
+    /// Captures so many runs in a graph; `None` for what is no run of a plan.
+    pub(super) fn capture(
+        &mut self,
+        subject: &Subject,
+        case: &Case,
+        weights: &HashMap<WeightsDesc, WeightCopies>,
+        runs: usize,
+    ) -> Result<Option<Arc<dyn Graph>>> {
+        if matches!(self.kind, Kind::Prepare { .. }) {
+            return Ok(None);
+        }
+        subject.stream.begin_capture()?;
+        let enqueued = self.enqueue(subject, case, weights, runs);
+        let captured = subject.stream.end_capture();
+        enqueued.and(captured.map(Some))
+    }
+
+    fn enqueue(
+        &mut self,
+        subject: &Subject,
+        case: &Case,
+        weights: &HashMap<WeightsDesc, WeightCopies>,
+        runs: usize,
+    ) -> Result<()> {
         let descs = case.weights();
         for _ in 0..runs {
             match &self.kind {
@@ -173,7 +202,7 @@ impl Operands {
             }
             self.turn += 1;
         }
-        subject.stream.synchronize(None)
+        Ok(())
     }
 
     pub(super) fn work(&self) -> Work {

@@ -61,6 +61,9 @@ pub(crate) struct Settings {
     pub(crate) clock: Clock,
     /// What data and routings were drawn from.
     pub(crate) seed: u64,
+    /// Whether the runs of a sample were captured in a graph and launched as one.
+    #[serde(default)]
+    pub(crate) graph: bool,
 }
 
 /// Cases on one device, with one number of threads.

@@ -114,6 +114,10 @@ pub(super) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
+    /// Capture the runs of each sample in a graph and launch that, where the backend has graphs
+    #[arg(long)]
+    graph: bool,
+
     /// Write everything that was measured as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -298,6 +302,7 @@ impl Bench {
             cycled_bytes: CYCLED_BYTES,
             clock: self.clock,
             seed: self.seed,
+            graph: self.graph,
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use mxhal_simulated_cuda_install as simulated;
 use serde_json::Value;
 
-use super::{Folder, Ran};
+use super::{Folder, Ran, cargo_build};
 
 /// Small enough for a moment; the figures are of no use.
 const SMALL: [&str; 14] = [
@@ -115,6 +116,33 @@ fn what_cannot_be_measured_is_said_before_anything_is() {
         assert!(ran.err.contains(said), "{said}: {}", ran.err);
         assert!(ran.code.is_some_and(|code| code > 1) && ran.out.is_empty(), "{:?} {}", ran.code, ran.out);
     }
+}
+
+#[test]
+fn a_sample_is_one_graph_where_the_backend_has_graphs() {
+    let folder = Folder::new();
+    let few = ["--filter", "^(matmul|moe-ffn|prepare-weights)/", "--schemes", "bf16"];
+    let graph = [&few[..], &["--graph", "--json", "r.json"]].concat();
+    bench(&folder, &graph).with_code(1).saying(&["no graphs"]);
+
+    let driver = cargo_build::library("mxhal-simulated-cuda", "mxhal_simulated_cuda");
+    let plugin = cargo_build::library("mxhal-cuda-plugin", "mxhal_cuda");
+    let environment = simulated::install(&folder.path("driver"), &driver, "sm_90").unwrap();
+    let code = format!("device_code={}", folder.path("driver").join(simulated::STAND_IN).display());
+    let output = folder
+        .command()
+        .envs(environment)
+        .args(SMALL.iter().filter(|argument| !["--threads", "1"].contains(argument)))
+        .args(["--plugin", plugin.to_str().unwrap(), "--option", &code])
+        .args(&graph)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&fs::read(folder.path("r.json")).unwrap()).unwrap();
+    assert_eq!(report["settings"]["graph"], true);
+    let cases = report["runs"][0]["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 5);
+    assert!(cases.iter().all(|case| case["seconds"]["median"].as_f64().unwrap() > 0.0), "{cases:?}");
 }
 
 #[test]

@@ -4,7 +4,11 @@
 //! CUDA 13.0 knows: a number that a newer driver adds would be no value of it, and undefined behaviour. Here a function
 //! gives an [`Answer`], which any number is. Declarations are those of `cuda.h`; names are those of the symbols.
 
-#![allow(non_snake_case, reason = "functions have the driver's names")]
+#![allow(
+    non_snake_case,
+    clippy::too_many_arguments,
+    reason = "functions have the driver's names and arguments"
+)]
 
 use std::ffi::{c_char, c_int, c_uchar, c_uint, c_ulonglong, c_void};
 use std::sync::OnceLock;
