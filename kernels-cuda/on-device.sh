@@ -159,7 +159,7 @@ fi
 a_program ceilings -lcublas || true
 [ -n "$gpu" ] || finish
 
-a_step devices 30 "$mxhal" doctor --plugin "$plugin" || true
+a_step devices 30 "$mxhal" doctor "$plugin" || true
 a_step conform 150 "$mxhal" conform --plugin "$plugin" --json "$results/conform.json" --html "$results/conform.html" \
   --replay-dir "$results/replays" || true
 

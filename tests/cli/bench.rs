@@ -121,7 +121,8 @@ fn what_cannot_be_measured_is_said_before_anything_is() {
 #[test]
 fn a_sample_is_one_graph_where_the_backend_has_graphs() {
     let folder = Folder::new();
-    let few = ["--filter", "^(matmul|moe-ffn|prepare-weights)/", "--schemes", "bf16"];
+    // Weights this small would be taken by turns of so many copies that the simulator has no room for them.
+    let few = ["--filter", "^(swiglu|combine|prepare-weights)/", "--schemes", "bf16"];
     let graph = [&few[..], &["--graph", "--json", "r.json"]].concat();
     bench(&folder, &graph).with_code(1).saying(&["no graphs"]);
 
@@ -141,7 +142,7 @@ fn a_sample_is_one_graph_where_the_backend_has_graphs() {
     let report: Value = serde_json::from_slice(&fs::read(folder.path("r.json")).unwrap()).unwrap();
     assert_eq!(report["settings"]["graph"], true);
     let cases = report["runs"][0]["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 5);
+    assert_eq!(cases.len(), 3);
     assert!(cases.iter().all(|case| case["seconds"]["median"].as_f64().unwrap() > 0.0), "{cases:?}");
 }
 
