@@ -39,7 +39,8 @@ pub(crate) const HALVES_RECORD: usize = 48;
 /// What is added to a doubled weight to make it unsigned.
 pub(crate) const OFFSET: i32 = 12;
 
-/// The magnitudes of BF16 that kernels take: products with weights neither underflow nor, scaled, overflow.
+/// The magnitudes of BF16 that kernels take: products with weights neither underflow nor, scaled, overflow. Beside BF16
+/// weights they are [`panel::ORDINARY_BF16`](crate::panel::ORDINARY_BF16).
 pub(crate) const ORDINARY_BF16: std::ops::RangeInclusive<u16> = (127 - 110) << 7..=(127 + 50) << 7;
 
 /// What a row is multiplied as.

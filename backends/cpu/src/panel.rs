@@ -1,4 +1,4 @@
-//! MXFP4, NVFP4 and FP8 weights as they lie in memory: panels of 16 columns, which every instruction set reads.
+//! MXFP4, NVFP4, FP8 and BF16 weights as they lie in memory: panels of 16 columns, which every instruction set reads.
 //!
 //! A panel holds [`COLUMNS`] columns of the output (rows of the matrix) over all of K, in groups of four blocks of 32:
 //!
@@ -19,12 +19,15 @@
 //! 16 blocks of 512 bytes. Of each 8 codes e of column c, the 4 bytes at 4·c are e0, e1, e4, e5, and those 64 further
 //! on e2, e3, e6, e7: so the halves of words are the same elements as those of the nibbles of MXFP4.
 //!
+//! In BF16 there are no scales, and a block has 1024 bytes. Of each 8 elements e of column c, the 4 bytes at 64·i + 4·c
+//! are e(i) and e(i + 4): those of the nibbles of a half word.
+//!
 //! Making it is a transposition of 32-bit words, and so is undoing it.
 
 use std::ops::RangeInclusive;
 
 use mxhal_core::Format;
-use mxhal_core::format::{e2m1, e4m3, e8m0};
+use mxhal_core::format::{bf16, e2m1, e4m3, e8m0};
 
 /// Columns of a panel.
 pub(crate) const COLUMNS: usize = 16;
@@ -38,6 +41,7 @@ pub(crate) enum Kind {
     Mxfp4,
     Nvfp4,
     Fp8Tile128,
+    Bf16,
 }
 
 impl Kind {
@@ -47,6 +51,7 @@ impl Kind {
             Format::Mxfp4 => Some(Self::Mxfp4),
             Format::Nvfp4 if k.is_multiple_of(BLOCK) => Some(Self::Nvfp4),
             Format::Fp8Tile128 if k.is_multiple_of(BLOCK) => Some(Self::Fp8Tile128),
+            Format::Bf16 if k.is_multiple_of(BLOCK) => Some(Self::Bf16),
             _ => None,
         }
     }
@@ -54,7 +59,7 @@ impl Kind {
     /// Parts of a block that have a scale of their own.
     pub(crate) const fn parts(self) -> usize {
         match self {
-            Self::Mxfp4 | Self::Fp8Tile128 => 1,
+            Self::Mxfp4 | Self::Fp8Tile128 | Self::Bf16 => 1,
             Self::Nvfp4 => 2,
         }
     }
@@ -62,7 +67,7 @@ impl Kind {
     /// Blocks of a group.
     pub(crate) const fn group(self) -> usize {
         match self {
-            Self::Mxfp4 | Self::Nvfp4 => 4,
+            Self::Mxfp4 | Self::Nvfp4 | Self::Bf16 => 4,
             Self::Fp8Tile128 => 16,
         }
     }
@@ -72,6 +77,7 @@ impl Kind {
         match self {
             Self::Mxfp4 | Self::Fp8Tile128 => 4,
             Self::Nvfp4 => 8,
+            Self::Bf16 => 0,
         }
     }
 
@@ -85,6 +91,7 @@ impl Kind {
         match self {
             Self::Mxfp4 | Self::Nvfp4 => COLUMNS * BLOCK / 2,
             Self::Fp8Tile128 => COLUMNS * BLOCK,
+            Self::Bf16 => 2 * COLUMNS * BLOCK,
         }
     }
 
@@ -112,7 +119,8 @@ impl Kind {
     pub(crate) fn block(self, panel: &[u8], block: usize) -> (&[u8], &[u8]) {
         let [group, scales, codes] = self.places(block);
         let group = &panel[group..];
-        (&group[scales..][..COLUMNS * self.parts()], &group[codes..][..self.block_bytes()])
+        let scales_bytes = if self.scales() == 0 { 0 } else { COLUMNS * self.parts() };
+        (&group[scales..][..scales_bytes], &group[codes..][..self.block_bytes()])
     }
 
     /// Where the scale of index `scale` of column 0 lies.
@@ -135,6 +143,10 @@ pub(crate) const ORDINARY: RangeInclusive<u8> = 77..=177;
 /// The scale bytes of NVFP4 that kernels apply: numbers, and none below zero.
 pub(crate) const ORDINARY_E4M3: RangeInclusive<u8> = 0..=0x7e;
 
+/// The magnitudes of BF16 weights that kernels take, and of the BF16 activations beside them: sums of products are
+/// multiples of 2^-124, and so never subnormal.
+pub(crate) const ORDINARY_BF16: RangeInclusive<u16> = (127 - 55) << 7..=(127 + 50) << 7;
+
 /// Whether kernels may apply a factor of NVFP4 to a sum, rather than to each value: it leaves no value that is not zero
 /// beyond the normal numbers of float32, where values would be rounded to fewer bits.
 pub(crate) fn is_ordinary_factor(factor: f32) -> bool {
@@ -143,7 +155,8 @@ pub(crate) fn is_ordinary_factor(factor: f32) -> bool {
 }
 
 /// Whether kernels may take all blocks of a panel: in MXFP4 and FP8 each has a scale in [`ORDINARY`], or codes that are
-/// all zero and a scale not above it, and no code is NaN; in NVFP4 each has scales in [`ORDINARY_E4M3`].
+/// all zero and a scale not above it, and no code is NaN; in NVFP4 each has scales in [`ORDINARY_E4M3`]; in BF16 all are
+/// zero or in [`ORDINARY_BF16`].
 pub(crate) fn is_ordinary(kind: Kind, panel: &[u8], blocks: usize) -> bool {
     (0..blocks).all(|block| {
         let (scales, codes) = kind.block(panel, block);
@@ -152,6 +165,7 @@ pub(crate) fn is_ordinary(kind: Kind, panel: &[u8], blocks: usize) -> bool {
             |range: &RangeInclusive<u8>| scales.iter().fold(true, |all, scale| all & range.contains(scale));
         let (magnitudes, are_numbers) = match kind {
             Kind::Nvfp4 => return all_in(&ORDINARY_E4M3),
+            Kind::Bf16 => return are_ordinary_bf16(codes),
             Kind::Mxfp4 => (0x7777_7777, true),
             Kind::Fp8Tile128 => {
                 (0x7f7f_7f7f, codes.iter().fold(true, |all, code| all & (code & 0x7f != 0x7f)))
@@ -165,6 +179,14 @@ pub(crate) fn is_ordinary(kind: Kind, panel: &[u8], blocks: usize) -> bool {
             ORDINARY.contains(scale) || (scale < ORDINARY.start() && is_zero(column))
         };
         are_numbers && (all_in(&ORDINARY) || scales.iter().enumerate().all(is_usable))
+    })
+}
+
+/// Whether all of these are zero or in [`ORDINARY_BF16`].
+pub(crate) fn are_ordinary_bf16(codes: &[u8]) -> bool {
+    codes.as_chunks().0.iter().fold(true, |all, code| {
+        let magnitude = u16::from_ne_bytes(*code) & 0x7fff;
+        all & ((magnitude == 0) | ORDINARY_BF16.contains(&magnitude))
     })
 }
 
@@ -194,6 +216,13 @@ pub(crate) fn pack(kind: Kind, columns: &[Column<'_>], panel: &mut [u8]) {
                 Kind::Fp8Tile128 => {
                     for ([e0, e1, e2, e3, e4, e5, e6, e7], (i, to)) in eights(codes).zip(to.enumerate()) {
                         to.copy_from_slice(&if i % 2 == 0 { [e0, e1, e4, e5] } else { [e2, e3, e6, e7] });
+                    }
+                }
+                Kind::Bf16 => {
+                    let eights = codes.as_chunks::<16>().0.iter().flat_map(|eight| [*eight; 4]);
+                    for (eight, (i, to)) in eights.zip(to.enumerate()) {
+                        let at = 2 * (i % 4);
+                        to.copy_from_slice(&[eight[at], eight[at + 1], eight[at + 8], eight[at + 9]]);
                     }
                 }
             }
@@ -233,16 +262,29 @@ fn unpack_block(kind: Kind, packed: &[u8], column: usize, codes: &mut [u8]) {
                 }
             }
         }
+        Kind::Bf16 => {
+            for (i, [low0, low1, high0, high1]) in words.enumerate() {
+                let at = i / 4 * 16 + 2 * (i % 4);
+                codes[at..at + 2].copy_from_slice(&[low0, low1]);
+                codes[at + 8..at + 10].copy_from_slice(&[high0, high1]);
+            }
+        }
     }
 }
 
 /// The values of one column; `out` has as many places as the panel has elements along K. The factor is NVFP4's.
 pub(crate) fn decode(kind: Kind, panel: &[u8], column: usize, factor: f32, out: &mut [f32]) {
-    let mut codes = [0; BLOCK];
+    let mut codes = [0; 2 * BLOCK];
     let codes = &mut codes[..kind.block_bytes() / COLUMNS];
     for (block, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
         let (scales, packed) = kind.block(panel, block);
         unpack_block(kind, packed, column, codes);
+        if kind == Kind::Bf16 {
+            for (out, code) in out.iter_mut().zip(codes.as_chunks().0) {
+                *out = bf16::to_f32(u16::from_ne_bytes(*code));
+            }
+            continue;
+        }
         let parts = kind.parts();
         let parts = out.chunks_mut(BLOCK / parts).zip(codes.chunks(codes.len() / parts));
         for ((out, codes), scale) in parts.zip(scales.iter().skip(column).step_by(COLUMNS)) {
@@ -268,10 +310,11 @@ mod tests {
     use super::*;
     use mxhal_core::format::{dequantize_row, tile};
 
-    const KINDS: [(Kind, Format, f32); 3] = [
+    const KINDS: [(Kind, Format, f32); 4] = [
         (Kind::Mxfp4, Format::Mxfp4, 1.0),
         (Kind::Nvfp4, Format::Nvfp4, 0.3),
         (Kind::Fp8Tile128, Format::Fp8Tile128, 1.0),
+        (Kind::Bf16, Format::Bf16, 1.0),
     ];
 
     fn column(format: Format, seed: usize, blocks: usize) -> (Vec<u8>, Vec<u8>) {
@@ -296,6 +339,11 @@ mod tests {
                     decode(kind, &panel, c, factor, &mut values);
                     match format {
                         Format::Fp8Tile128 => tile::dequantize_row(codes, scales, &mut expected),
+                        Format::Bf16 => {
+                            for (value, code) in expected.iter_mut().zip(codes.as_chunks().0) {
+                                *value = bf16::to_f32(u16::from_ne_bytes(*code));
+                            }
+                        }
                         _ => dequantize_row(format, codes, scales, factor, &mut expected),
                     }
                     let bits = |values: &[f32]| {
@@ -357,6 +405,25 @@ mod tests {
         for (factor, expected) in [(1.0, true), (-0.5, true), (0.0, true), (1e-31, false), (f32::NAN, false)]
         {
             assert_eq!(is_ordinary_factor(factor), expected, "{factor}");
+        }
+    }
+
+    #[test]
+    fn a_bf16_weight_out_of_the_ordinary_is_seen() {
+        for (value, expected) in [
+            (0.0, true),
+            (-1e-16, true),
+            (1e-17, false),
+            (1e15, true),
+            (-1e16, false),
+            (1e-40, false),
+            (f32::NAN, false),
+        ] {
+            let mut codes: Vec<u8> = [0x3f80u16; 64].iter().flat_map(|one| one.to_ne_bytes()).collect();
+            codes[126..].copy_from_slice(&bf16::from_f32(value).to_ne_bytes());
+            let mut panel = vec![0; Kind::Bf16.bytes(2)];
+            pack(Kind::Bf16, &[Column { codes: &codes, scales: &[] }], &mut panel);
+            assert_eq!(is_ordinary(Kind::Bf16, &panel, 2), expected, "{value}");
         }
     }
 

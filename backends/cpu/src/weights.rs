@@ -175,9 +175,9 @@ impl CpuWeights {
         let mut scales = zeroed(self.layout.scales_bytes())?;
         let (row_bytes, row_scales) = (format.row_bytes(k), format.row_scales(k));
         let scale_rows = scale_rows(format);
-        let groups =
-            data.chunks_mut(n * row_bytes).zip(scales.chunks_mut(n.div_ceil(scale_rows) * row_scales));
-        for (group, (data, scales)) in groups.enumerate() {
+        let group_scales = n.div_ceil(scale_rows) * row_scales;
+        for (group, data) in data.chunks_mut(n * row_bytes).enumerate() {
+            let scales = &mut scales[group * group_scales..][..group_scales];
             let Matrix::Panels(panels) = self.matrix(group) else { continue };
             for (column, codes) in data.chunks_mut(row_bytes).enumerate() {
                 let scales = &mut scales[column / scale_rows * row_scales..][..row_scales];

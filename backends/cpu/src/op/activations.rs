@@ -6,7 +6,7 @@ use mxhal_core::{Format, Quantization, Result};
 use crate::device::Shared;
 use crate::kernel::PanelKernels;
 use crate::packed::Numbers;
-use crate::panel::{Kind, is_ordinary_factor};
+use crate::panel::{Kind, are_ordinary_bf16, is_ordinary_factor};
 use crate::pool::Scratch;
 use crate::view::{Input, Output, Row, RowMut};
 use crate::workspace::{RowMemory, Workspace, room};
@@ -26,15 +26,16 @@ impl Scheme {
     }
 
     /// How rows are packed, if they are.
-    fn numbers(&self, shared: &Shared, k: usize) -> Option<Numbers> {
+    fn packing(&self, shared: &Shared, k: usize) -> Option<Packing> {
         shared.kernels.panels?;
-        Numbers::of(self.activation.format, Kind::of(self.weight, k)?)
+        let beside = Kind::of(self.weight, k)?;
+        Some(Packing { numbers: Numbers::of(self.activation.format, beside)?, beside })
     }
 
     /// What [`Self::take`] takes of a workspace.
     pub(super) fn room(&self, shared: &Shared, [rows, k]: [usize; 2]) -> u64 {
         let quantized = if self.quantizes() { RowMemory::room(self.activation.format, [rows, k]) } else { 0 };
-        quantized.saturating_add(PackedRows::room(self.numbers(shared, k), [rows, k]))
+        quantized.saturating_add(PackedRows::room(self.packing(shared, k), [rows, k]))
     }
 
     /// Memory for so many rows.
@@ -48,9 +49,16 @@ impl Scheme {
             true => Some(RowMemory::take(workspace, self.activation.format, [rows, k])?),
             false => None,
         };
-        let packed = PackedRows::take(workspace, self.numbers(shared, k), [rows, k])?;
+        let packed = PackedRows::take(workspace, self.packing(shared, k), [rows, k])?;
         Ok(Memory { scheme: *self, rows, quantized, packed })
     }
+}
+
+/// As what rows are packed, and for what weights.
+#[derive(Clone, Copy)]
+struct Packing {
+    numbers: Numbers,
+    beside: Kind,
 }
 
 /// Memory for activations of a [`Scheme`].
@@ -78,7 +86,7 @@ impl Memory<'_> {
             });
         }
         if let Some((packed, kernels)) = self.packed.as_mut().zip(shared.kernels.panels.as_ref()) {
-            let numbers = packed.numbers;
+            let packing = packed.packing;
             let [mut records, mut flags] = packed.outputs();
             shared.pool.rows(
                 rows,
@@ -86,7 +94,7 @@ impl Memory<'_> {
                 [&mut records, &mut flags],
                 scratch,
                 |_, row, [mut records, mut flag]| {
-                    pack(numbers, kernels, &input.row(row), &mut records, &mut flag);
+                    pack(packing, kernels, &input.row(row), &mut records, &mut flag);
                 },
             );
         }
@@ -106,7 +114,7 @@ impl Memory<'_> {
         let made =
             self.quantized.as_mut().expect("rows are made where they do not come in the scheme's format");
         if let Some((packed, kernels)) = self.packed.as_mut().zip(shared.kernels.panels.as_ref()) {
-            let numbers = packed.numbers;
+            let packing = packed.packing;
             let [mut records, mut flags] = packed.outputs();
             let outputs = [&mut made.output(), &mut records, &mut flags];
             shared.pool.rows(
@@ -116,7 +124,7 @@ impl Memory<'_> {
                 scratch,
                 |values, row, [mut y, mut records, mut flag]| {
                     make(values, row, &mut y);
-                    pack(numbers, kernels, &y.written(), &mut records, &mut flag);
+                    pack(packing, kernels, &y.written(), &mut records, &mut flag);
                 },
             );
         } else {
@@ -129,14 +137,16 @@ impl Memory<'_> {
 }
 
 fn pack(
-    numbers: Numbers,
+    packing: Packing,
     kernels: &PanelKernels,
     row: &Row<'_>,
     records: &mut RowMut<'_>,
     flag: &mut RowMut<'_>,
 ) {
+    let Packing { numbers, beside } = packing;
     let ordinary = (kernels.pack)(numbers, row.format(), row.data(), row.scales(), records.data_mut())
-        && is_ordinary_factor(row.factor());
+        && is_ordinary_factor(row.factor())
+        && (beside != Kind::Bf16 || row.format() != Format::Bf16 || are_ordinary_bf16(row.data()));
     flag.data_mut()[0] = ordinary.into();
 }
 
@@ -150,7 +160,7 @@ pub(super) struct Activations<'a> {
 
 /// Rows as kernels read them; see [`packed`](crate::packed).
 pub(super) struct PackedRows<'a> {
-    numbers: Numbers,
+    packing: Packing,
     stride: usize,
     records: &'a mut [u8],
     /// For each row 1 if kernels may take it, else 0.
@@ -158,20 +168,20 @@ pub(super) struct PackedRows<'a> {
 }
 
 impl<'a> PackedRows<'a> {
-    fn room(numbers: Option<Numbers>, [rows, k]: [usize; 2]) -> u64 {
-        let Some(numbers) = numbers else { return 0 };
+    fn room(packing: Option<Packing>, [rows, k]: [usize; 2]) -> u64 {
+        let Some(Packing { numbers, .. }) = packing else { return 0 };
         room::<u8>(rows.saturating_mul(numbers.stride(k))).saturating_add(room::<u8>(rows))
     }
 
     fn take(
         workspace: &mut Workspace<'a>,
-        numbers: Option<Numbers>,
+        packing: Option<Packing>,
         [rows, k]: [usize; 2],
     ) -> Result<Option<Self>> {
-        let Some(numbers) = numbers else { return Ok(None) };
-        let stride = numbers.stride(k);
+        let Some(packing) = packing else { return Ok(None) };
+        let stride = packing.numbers.stride(k);
         let (records, ordinary) = (workspace.take(rows.saturating_mul(stride))?, workspace.take(rows)?);
-        Ok(Some(Self { numbers, stride, records, ordinary }))
+        Ok(Some(Self { packing, stride, records, ordinary }))
     }
 
     fn outputs(&mut self) -> [Output<'_>; 2] {
@@ -181,7 +191,7 @@ impl<'a> PackedRows<'a> {
     }
 
     pub(super) fn numbers(&self) -> Numbers {
-        self.numbers
+        self.packing.numbers
     }
 
     /// Bytes from one row to the next.

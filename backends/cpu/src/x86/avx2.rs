@@ -34,6 +34,7 @@ pub(super) fn multiply(operands: &Operands<'_>, sums: &mut [f32]) {
             (Numbers::Floats, Kind::Mxfp4) => product::<Floats>(operands, panels, sums),
             (Numbers::Floats, Kind::Nvfp4) => product::<HalfFloats>(operands, panels, sums),
             (Numbers::Floats, Kind::Fp8Tile128) => product::<TileFloats>(operands, panels, sums),
+            (Numbers::Floats, Kind::Bf16) => product::<WideFloats>(operands, panels, sums),
         }
     }
 }
@@ -132,6 +133,7 @@ impl Scales {
         unsafe {
             match kind {
                 Kind::Mxfp4 | Kind::Fp8Tile128 => Self::Exponents(exponents(scales)),
+                Kind::Bf16 => Self::Exponents([_mm256_set1_epi32(127 << 23); 2]),
                 Kind::Nvfp4 => Self::Halves([widened(scales), widened(scales.add(COLUMNS))]),
             }
         }
@@ -239,6 +241,9 @@ pub(super) struct HalfFloats;
 
 /// The same with weights in E4M3.
 pub(super) struct TileFloats;
+
+/// The same with weights in BF16.
+pub(super) struct WideFloats;
 
 impl Dot for Integers {
     const KIND: Kind = Kind::Mxfp4;
@@ -437,6 +442,59 @@ impl Dot for TileFloats {
     }
 }
 
+impl Dot for WideFloats {
+    const KIND: Kind = Kind::Bf16;
+    const NUMBERS: Numbers = Numbers::Floats;
+    const FEW: usize = TILE;
+
+    #[inline(always)]
+    unsafe fn part<const R: usize>(codes: *const u8, records: &[*const u8; R], _: usize) -> [[__m256; 2]; R] {
+        // SAFETY: as the caller says.
+        unsafe {
+            let mut sums = [[_mm256_setzero_ps(); 2]; R];
+            for pair in 0..16 {
+                let packed = words(codes.add(64 * pair));
+                let (first, second) = (lower(packed), upper(packed));
+                add_pair(&mut sums, &[first, second], records, pair);
+            }
+            sums
+        }
+    }
+}
+
+/// The lower halves of words, BF16, in float32.
+///
+/// # Safety
+///
+/// This machine has the instructions.
+#[inline(always)]
+pub(super) unsafe fn lower(words: [__m256i; 2]) -> [__m256; 2] {
+    // SAFETY: as the caller says.
+    unsafe {
+        [
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words[0])),
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words[1])),
+        ]
+    }
+}
+
+/// The upper halves.
+///
+/// # Safety
+///
+/// This machine has the instructions.
+#[inline(always)]
+pub(super) unsafe fn upper(words: [__m256i; 2]) -> [__m256; 2] {
+    // SAFETY: as the caller says.
+    unsafe {
+        let mask = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
+        [
+            _mm256_castsi256_ps(_mm256_and_si256(words[0], mask)),
+            _mm256_castsi256_ps(_mm256_and_si256(words[1], mask)),
+        ]
+    }
+}
+
 /// Adds the products with a pair of elements of each row.
 ///
 /// # Safety
@@ -481,7 +539,7 @@ unsafe fn word(place: *const u8) -> __m256i {
 ///
 /// They are there, and this machine has the instructions.
 #[inline(always)]
-unsafe fn words(codes: *const u8) -> [__m256i; 2] {
+pub(super) unsafe fn words(codes: *const u8) -> [__m256i; 2] {
     // SAFETY: as the caller says.
     unsafe { [_mm256_loadu_si256(codes.cast()), _mm256_loadu_si256(codes.add(32).cast())] }
 }

@@ -19,7 +19,7 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
 use super::ahead::Panel;
-use super::dot512::{Dot, Floats, HalfFloats, Halves, Integers, TileFloats, broadcast};
+use super::dot512::{Dot, Floats, HalfFloats, Halves, Integers, TileFloats, WideFloats, broadcast};
 use crate::kernel::Operands;
 use crate::packed::Numbers;
 use crate::panel::{COLUMNS, Kind};
@@ -44,6 +44,8 @@ pub(super) fn multiply(operands: &Operands<'_>, sums: &mut [f32]) {
             (Numbers::Floats, Kind::Nvfp4, _) => product::<HalfFloats, 2>(operands, sums),
             (Numbers::Floats, Kind::Fp8Tile128, 1) => product::<TileFloats, 1>(operands, sums),
             (Numbers::Floats, Kind::Fp8Tile128, _) => product::<TileFloats, 2>(operands, sums),
+            (Numbers::Floats, Kind::Bf16, 1) => product::<WideFloats, 1>(operands, sums),
+            (Numbers::Floats, Kind::Bf16, _) => product::<WideFloats, 2>(operands, sums),
             (Numbers::Halves, _, 1) => product::<Halves, 1>(operands, sums),
             (Numbers::Halves, ..) => product::<Halves, 2>(operands, sums),
         }

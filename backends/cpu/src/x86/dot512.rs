@@ -373,6 +373,66 @@ impl Dot for TileFloats {
     }
 }
 
+/// [`Floats`] with weights that are BF16 already.
+pub(super) struct WideFloats;
+
+impl Dot for WideFloats {
+    const KIND: Kind = Kind::Bf16;
+    const RECORD: usize = FLOAT_RECORD;
+    const WORDS: usize = Floats::WORDS;
+    type Packed = [__m512i; 4];
+    type Sum = __m512;
+
+    #[inline(always)]
+    unsafe fn table() -> __m512i {
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    unsafe fn load(codes: *const u8) -> [__m512i; 4] {
+        // SAFETY: the caller has the instructions, and the codes are there.
+        unsafe {
+            [
+                _mm512_loadu_si512(codes.cast()),
+                _mm512_loadu_si512(codes.add(64).cast()),
+                _mm512_loadu_si512(codes.add(128).cast()),
+                _mm512_loadu_si512(codes.add(192).cast()),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn unpack(_table: __m512i, packed: [__m512i; 4], word: usize) -> __m512i {
+        packed[word]
+    }
+
+    #[inline(always)]
+    unsafe fn start(record: *const u8, part: usize) -> __m512 {
+        // SAFETY: as the caller says.
+        unsafe { Floats::start(record, part) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sum: __m512, weights: __m512i, activations: __m512i) -> __m512 {
+        // SAFETY: as the caller says.
+        unsafe { Floats::add(sum, weights, activations) }
+    }
+
+    /// One: there are none.
+    #[inline(always)]
+    unsafe fn scales(_bytes: *const u8) -> __m512i {
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm512_set1_epi32(127 << 23) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled(total: __m512, sum: __m512, scales: __m512i, record: *const u8, part: usize) -> __m512 {
+        // SAFETY: as the caller says.
+        unsafe { Floats::scaled(total, sum, scales, record, part) }
+    }
+}
+
 /// A word of a row, for all columns.
 #[inline(always)]
 pub(super) unsafe fn broadcast(word: *const u8) -> __m512i {

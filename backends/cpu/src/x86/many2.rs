@@ -9,7 +9,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::avx2::{Dot, Scales};
+use super::avx2::{Dot, Scales, lower, upper, words};
 use crate::kernel::Operands;
 use crate::panel::{BLOCK, COLUMNS, Kind};
 
@@ -37,6 +37,7 @@ pub(super) unsafe fn product<D: Dot>(operands: &Operands<'_>, count: usize, sums
                 let scales = &Scales::of(D::KIND, group.add(scales));
                 let weights = &match D::KIND {
                     Kind::Fp8Tile128 => unpack_tile(group.add(codes)),
+                    Kind::Bf16 => unpack_bf16(group.add(codes)),
                     Kind::Mxfp4 | Kind::Nvfp4 => unpack_nibbles(group.add(codes)),
                 };
                 for (picks, sums) in picks.chunks(TILE).zip(sums.chunks_mut(TILE * width)) {
@@ -117,6 +118,26 @@ unsafe fn unpack_tile(codes: *const u8) -> Weights {
                     _mm256_store_ps(to, value);
                     packed = _mm256_srli_epi32::<8>(packed);
                 }
+            }
+        }
+    }
+    weights
+}
+
+/// BF16 in float32.
+///
+/// # Safety
+///
+/// The codes are there, and this machine has the instructions.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn unpack_bf16(codes: *const u8) -> Weights {
+    let mut weights = Weights([0.0; BLOCK * COLUMNS]);
+    for (pair, to) in weights.0.as_chunks_mut::<{ 2 * COLUMNS }>().0.iter_mut().enumerate() {
+        // SAFETY: as the caller says, and a pair of elements fits.
+        unsafe {
+            let packed = words(codes.add(64 * pair));
+            for (half, value) in lower(packed).into_iter().chain(upper(packed)).enumerate() {
+                _mm256_store_ps(to.as_mut_ptr().add(8 * half), value);
             }
         }
     }

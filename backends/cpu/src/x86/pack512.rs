@@ -20,6 +20,7 @@ pub(super) fn pack_panel(kind: Kind, columns: &[Column<'_>], panel: &mut [u8]) {
     let scales_wanted = match kind {
         Kind::Mxfp4 | Kind::Nvfp4 => blocks * kind.parts(),
         Kind::Fp8Tile128 => blocks / 4,
+        Kind::Bf16 => 0,
     };
     if !is_whole || scales.len() != scales_wanted {
         return panel::pack(kind, columns, panel);
@@ -31,6 +32,7 @@ pub(super) fn pack_panel(kind: Kind, columns: &[Column<'_>], panel: &mut [u8]) {
             Kind::Mxfp4 => transpose::<1>(kind, columns, blocks / kind.group(), panel.as_mut_ptr()),
             Kind::Nvfp4 => transpose::<2>(kind, columns, blocks / kind.group(), panel.as_mut_ptr()),
             Kind::Fp8Tile128 => transpose_tiles(columns, blocks, panel),
+            Kind::Bf16 => transpose_bf16(columns, blocks, panel.as_mut_ptr()),
         }
     }
 }
@@ -65,6 +67,37 @@ unsafe fn transpose_tiles(columns: &[Column<'_>], blocks: usize, panel: &mut [u8
                 let second = _mm512_mask_mov_epi16(high, 0x5555_5555, _mm512_srli_epi32::<16>(low));
                 _mm512_storeu_si512(to.add(64 * i).cast(), first);
                 _mm512_storeu_si512(to.add(64 * i + 64).cast(), second);
+            }
+        }
+    }
+}
+
+/// # Safety
+///
+/// There are 16 columns, columns and panel have so many blocks of BF16, and this machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+unsafe fn transpose_bf16(columns: &[Column<'_>], blocks: usize, panel: *mut u8) {
+    let kind = Kind::Bf16;
+    for block in 0..blocks {
+        let [group, _, to] = kind.places(block);
+        // SAFETY: as the caller says.
+        unsafe {
+            let to = panel.add(group + to);
+            let mut words = [_mm512_setzero_si512(); COLUMNS];
+            for c in 0..COLUMNS {
+                words[c] = _mm512_loadu_si512(columns[c].codes.as_ptr().add(64 * block).cast());
+            }
+            let words = transposed(words);
+            // Of eight codes, in four words: the lower halves of the first and the third word, their upper halves, and
+            // the same of the second and the fourth.
+            for i in (0..COLUMNS).step_by(4) {
+                for second in 0..2 {
+                    let (low, high) = (words[i + second], words[i + second + 2]);
+                    let lower = _mm512_mask_mov_epi16(_mm512_slli_epi32::<16>(high), 0x5555_5555, low);
+                    let upper = _mm512_mask_mov_epi16(high, 0x5555_5555, _mm512_srli_epi32::<16>(low));
+                    _mm512_storeu_si512(to.add(64 * (i + 2 * second)).cast(), lower);
+                    _mm512_storeu_si512(to.add(64 * (i + 2 * second + 1)).cast(), upper);
+                }
             }
         }
     }

@@ -49,8 +49,12 @@ impl Random {
     }
 }
 
-const KINDS: [(Kind, Format); 3] =
-    [(Kind::Mxfp4, Format::Mxfp4), (Kind::Nvfp4, Format::Nvfp4), (Kind::Fp8Tile128, Format::Fp8Tile128)];
+const KINDS: [(Kind, Format); 4] = [
+    (Kind::Mxfp4, Format::Mxfp4),
+    (Kind::Nvfp4, Format::Nvfp4),
+    (Kind::Fp8Tile128, Format::Fp8Tile128),
+    (Kind::Bf16, Format::Bf16),
+];
 
 fn all() -> impl Iterator<Item = Kernels> {
     Isa::available().skip(1).filter_map(Kernels::of)
@@ -151,6 +155,7 @@ fn product(
             };
             let of_column = match kind {
                 Kind::Mxfp4 | Kind::Fp8Tile128 => f64::from(e8m0::decode(scales[column])),
+                Kind::Bf16 => 1.0,
                 Kind::Nvfp4 => f64::from(e4m3::decode(scales[half * COLUMNS + column])),
             };
             let scale = of_row * of_column;
@@ -158,6 +163,9 @@ fn product(
             let weight = if kind == Kind::Fp8Tile128 {
                 let at = (2 * eight + i % 4 / 2) * 64 + 4 * column + i / 4 * 2 + i % 2;
                 f64::from(e4m3::decode(codes[at]))
+            } else if kind == Kind::Bf16 {
+                let at = (4 * eight + i % 4) * 64 + 4 * column + i / 4 * 2;
+                f64::from(bf16::to_f32(u16::from_ne_bytes([codes[at], codes[at + 1]])))
             } else {
                 let (low, high) = e2m1::unpack(codes[eight * 64 + 4 * column + i / 2]);
                 f64::from(e2m1::decode(if i % 2 == 0 { low } else { high }))
@@ -184,7 +192,7 @@ fn product(
 fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
     let mut random = Random::new();
     for (kernels, panels) in with_panels() {
-        for turn in 0..195 {
+        for turn in 0..225 {
             let (format, kind) = [
                 (Format::Mxint8, Kind::Mxfp4),
                 (Format::Mxfp4, Kind::Mxfp4),
@@ -199,7 +207,9 @@ fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
                 (Format::Mxfp4, Kind::Fp8Tile128),
                 (Format::Nvfp4, Kind::Mxfp4),
                 (Format::Nvfp4, Kind::Fp8Tile128),
-            ][turn % 13];
+                (Format::Bf16, Kind::Bf16),
+                (Format::Mxfp8, Kind::Bf16),
+            ][turn % 15];
             let numbers = Numbers::of(format, kind).unwrap();
             let (count, blocks, rows) = (1 + random.below(2), 1 + random.below(40), 1 + random.below(30));
             let blocks = if format == Format::Mxfp8G128 { blocks.next_multiple_of(4) } else { blocks };
@@ -216,6 +226,10 @@ fn products_are_near_the_exact_ones_and_the_same_for_any_rows() {
                                 scales.for_each(|scale| *scale = 120 + *scale % 16);
                             }
                             Kind::Nvfp4 => scales.for_each(|scale| *scale %= 0x7f),
+                            // The upper byte of each number, whose lowest bits are the exponent's.
+                            Kind::Bf16 => group.iter_mut().skip(1).step_by(2).for_each(|byte| {
+                                *byte = *byte & 0x80 | 0x3c | *byte & 3;
+                            }),
                         }
                         if kind == Kind::Fp8Tile128 {
                             let codes = group[kind.scales_bytes()..].iter_mut();
