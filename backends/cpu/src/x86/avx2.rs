@@ -1,7 +1,7 @@
 //! Products of packed rows with panels, by AVX2 and FMA.
 //!
 //! A panel's 16 columns are two registers. Up to four rows take weights as they are unpacked, in registers, and more rows
-//! come in fours; only for many rows of floats weights are unpacked once, see [`many2`]. Either way a row's sums are added
+//! come in fours; only for many rows of some floats weights are unpacked once, see [`many2`]. Either way a row's sums are added
 //! up in the same order, so that it has the same bits however many others there are.
 //!
 //! Integers are multiplied by `vpmaddubsw`, four of whose results an int16 has room for (4 · 2 · 24 · 128 < 2^15), and so
@@ -15,7 +15,7 @@
 use std::arch::x86_64::*;
 
 use super::ahead::Panel;
-use super::many2;
+use super::many2::{self, Unpack};
 use crate::kernel::Operands;
 use crate::packed::Numbers;
 use crate::panel::{COLUMNS, Kind, ORDINARY};
@@ -45,9 +45,11 @@ pub(super) fn multiply(operands: &Operands<'_>, sums: &mut [f32]) {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn product<D: Dot>(operands: &Operands<'_>, count: usize, sums: &mut [f32]) {
     let Operands { blocks, panels, picks, next, .. } = *operands;
-    if picks.len() > D::FEW {
+    if let Some((few, unpack)) = D::UNPACKED
+        && picks.len() > few
+    {
         // SAFETY: as the caller says.
-        return unsafe { many2::product::<D>(operands, count, sums) };
+        return unsafe { many2::product::<D>(operands, unpack, count, sums) };
     }
     let (bytes, stride) = (D::KIND.bytes(blocks), count * COLUMNS);
     let row = |pick: u32| operands.rows[pick as usize * operands.stride..].as_ptr();
@@ -212,8 +214,8 @@ unsafe fn widened(scales: *const u8) -> [__m256; 2] {
 pub(super) trait Dot {
     const KIND: Kind;
     const NUMBERS: Numbers;
-    /// With more rows it is quicker to unpack weights once; only for floats.
-    const FEW: usize;
+    /// With more rows than this it is quicker to unpack a block's weights once, by this.
+    const UNPACKED: Option<(usize, Unpack)> = None;
 
     /// The sums of a part of a block.
     ///
@@ -248,7 +250,6 @@ pub(super) struct WideFloats;
 impl Dot for Integers {
     const KIND: Kind = Kind::Mxfp4;
     const NUMBERS: Numbers = Numbers::Integers;
-    const FEW: usize = usize::MAX;
 
     #[inline(always)]
     unsafe fn part<const R: usize>(codes: *const u8, records: &[*const u8; R], _: usize) -> [[__m256; 2]; R] {
@@ -260,7 +261,6 @@ impl Dot for Integers {
 impl Dot for Halves {
     const KIND: Kind = Kind::Nvfp4;
     const NUMBERS: Numbers = Numbers::Halves;
-    const FEW: usize = usize::MAX;
 
     #[inline(always)]
     unsafe fn part<const R: usize>(
@@ -331,7 +331,7 @@ unsafe fn integers<const R: usize>(
 impl Dot for Floats {
     const KIND: Kind = Kind::Mxfp4;
     const NUMBERS: Numbers = Numbers::Floats;
-    const FEW: usize = 2 * TILE;
+    const UNPACKED: Option<(usize, Unpack)> = Some((2 * TILE, many2::unpack_nibbles));
 
     #[inline(always)]
     unsafe fn part<const R: usize>(codes: *const u8, records: &[*const u8; R], _: usize) -> [[__m256; 2]; R] {
@@ -343,7 +343,7 @@ impl Dot for Floats {
 impl Dot for HalfFloats {
     const KIND: Kind = Kind::Nvfp4;
     const NUMBERS: Numbers = Numbers::Floats;
-    const FEW: usize = 2 * TILE;
+    const UNPACKED: Option<(usize, Unpack)> = Some((2 * TILE, many2::unpack_nibbles));
 
     #[inline(always)]
     unsafe fn part<const R: usize>(
@@ -407,7 +407,7 @@ unsafe fn nibbles<const R: usize>(
 impl Dot for TileFloats {
     const KIND: Kind = Kind::Fp8Tile128;
     const NUMBERS: Numbers = Numbers::Floats;
-    const FEW: usize = TILE;
+    const UNPACKED: Option<(usize, Unpack)> = Some((TILE, many2::unpack_tile));
 
     #[inline(always)]
     unsafe fn part<const R: usize>(codes: *const u8, records: &[*const u8; R], _: usize) -> [[__m256; 2]; R] {
@@ -445,7 +445,6 @@ impl Dot for TileFloats {
 impl Dot for WideFloats {
     const KIND: Kind = Kind::Bf16;
     const NUMBERS: Numbers = Numbers::Floats;
-    const FEW: usize = TILE;
 
     #[inline(always)]
     unsafe fn part<const R: usize>(codes: *const u8, records: &[*const u8; R], _: usize) -> [[__m256; 2]; R] {
@@ -468,7 +467,7 @@ impl Dot for WideFloats {
 ///
 /// This machine has the instructions.
 #[inline(always)]
-pub(super) unsafe fn lower(words: [__m256i; 2]) -> [__m256; 2] {
+unsafe fn lower(words: [__m256i; 2]) -> [__m256; 2] {
     // SAFETY: as the caller says.
     unsafe {
         [
@@ -484,7 +483,7 @@ pub(super) unsafe fn lower(words: [__m256i; 2]) -> [__m256; 2] {
 ///
 /// This machine has the instructions.
 #[inline(always)]
-pub(super) unsafe fn upper(words: [__m256i; 2]) -> [__m256; 2] {
+unsafe fn upper(words: [__m256i; 2]) -> [__m256; 2] {
     // SAFETY: as the caller says.
     unsafe {
         let mask = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
@@ -539,7 +538,7 @@ unsafe fn word(place: *const u8) -> __m256i {
 ///
 /// They are there, and this machine has the instructions.
 #[inline(always)]
-pub(super) unsafe fn words(codes: *const u8) -> [__m256i; 2] {
+unsafe fn words(codes: *const u8) -> [__m256i; 2] {
     // SAFETY: as the caller says.
     unsafe { [_mm256_loadu_si256(codes.cast()), _mm256_loadu_si256(codes.add(32).cast())] }
 }

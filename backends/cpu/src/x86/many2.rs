@@ -1,4 +1,4 @@
-//! Products of many packed rows of floats with panels, by AVX2: each block is unpacked to float32 once, into a buffer, and
+//! Products of many packed rows with panels of floats, by AVX2: each block is unpacked to float32 once, into a buffer, and
 //! multiplied with all rows, four at a time, whose sums over K lie in memory meanwhile.
 
 #![allow(
@@ -9,18 +9,23 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::avx2::{Dot, Scales, lower, upper, words};
+use super::avx2::{Dot, Scales};
 use crate::kernel::Operands;
-use crate::panel::{BLOCK, COLUMNS, Kind};
+use crate::panel::{BLOCK, COLUMNS};
 
 /// Rows that share the weights that are loaded.
 const TILE: usize = 4;
 
 /// # Safety
 ///
-/// [`Operands::check`] gave `count`, the rows are floats, and this machine has the instructions.
+/// [`Operands::check`] gave `count`, `unpack` is for these panels, and this machine has the instructions.
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn product<D: Dot>(operands: &Operands<'_>, count: usize, sums: &mut [f32]) {
+pub(super) unsafe fn product<D: Dot>(
+    operands: &Operands<'_>,
+    unpack: Unpack,
+    count: usize,
+    sums: &mut [f32],
+) {
     let Operands { blocks, panels, picks, .. } = *operands;
     let width = count * COLUMNS;
     sums[..picks.len() * width].fill(0.0);
@@ -35,11 +40,7 @@ pub(super) unsafe fn product<D: Dot>(operands: &Operands<'_>, count: usize, sums
             // SAFETY: the panel and the rows have the block, and there is room for the sums.
             unsafe {
                 let scales = &Scales::of(D::KIND, group.add(scales));
-                let weights = &match D::KIND {
-                    Kind::Fp8Tile128 => unpack_tile(group.add(codes)),
-                    Kind::Bf16 => unpack_bf16(group.add(codes)),
-                    Kind::Mxfp4 | Kind::Nvfp4 => unpack_nibbles(group.add(codes)),
-                };
+                let weights = &unpack(group.add(codes));
                 for (picks, sums) in picks.chunks(TILE).zip(sums.chunks_mut(TILE * width)) {
                     let sums = sums[p * COLUMNS..].as_mut_ptr();
                     match *picks {
@@ -55,9 +56,12 @@ pub(super) unsafe fn product<D: Dot>(operands: &Operands<'_>, count: usize, sums
     }
 }
 
+/// Unpacks the codes of a block, which must be there, on a machine that has the instructions.
+pub(super) type Unpack = unsafe fn(*const u8) -> Weights;
+
 /// The weights of a block of 16 columns: for each element along K (in the order of a row) 16 float32.
 #[repr(align(32))]
-struct Weights([f32; BLOCK * COLUMNS]);
+pub(super) struct Weights([f32; BLOCK * COLUMNS]);
 
 /// E2M1 in float32.
 ///
@@ -65,7 +69,7 @@ struct Weights([f32; BLOCK * COLUMNS]);
 ///
 /// The codes are there, and this machine has the instructions.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn unpack_nibbles(codes: *const u8) -> Weights {
+pub(super) unsafe fn unpack_nibbles(codes: *const u8) -> Weights {
     let mut weights = Weights([0.0; BLOCK * COLUMNS]);
     let table = _mm256_setr_ps(0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0);
     let sign = _mm256_set1_epi32(i32::MIN);
@@ -97,7 +101,7 @@ unsafe fn unpack_nibbles(codes: *const u8) -> Weights {
 ///
 /// The codes are there, and this machine has the instructions.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn unpack_tile(codes: *const u8) -> Weights {
+pub(super) unsafe fn unpack_tile(codes: *const u8) -> Weights {
     let mut weights = Weights([0.0; BLOCK * COLUMNS]);
     let up = _mm256_set1_ps(f32::from_bits((127 + 120) << 23));
     let (sign, magnitude) = (_mm256_set1_epi32(i32::MIN), _mm256_set1_epi32(0x7f << 20));
@@ -118,26 +122,6 @@ unsafe fn unpack_tile(codes: *const u8) -> Weights {
                     _mm256_store_ps(to, value);
                     packed = _mm256_srli_epi32::<8>(packed);
                 }
-            }
-        }
-    }
-    weights
-}
-
-/// BF16 in float32.
-///
-/// # Safety
-///
-/// The codes are there, and this machine has the instructions.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn unpack_bf16(codes: *const u8) -> Weights {
-    let mut weights = Weights([0.0; BLOCK * COLUMNS]);
-    for (pair, to) in weights.0.as_chunks_mut::<{ 2 * COLUMNS }>().0.iter_mut().enumerate() {
-        // SAFETY: as the caller says, and a pair of elements fits.
-        unsafe {
-            let packed = words(codes.add(64 * pair));
-            for (half, value) in lower(packed).into_iter().chain(upper(packed)).enumerate() {
-                _mm256_store_ps(to.as_mut_ptr().add(8 * half), value);
             }
         }
     }
