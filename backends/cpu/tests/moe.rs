@@ -447,6 +447,105 @@ fn permute_moves_scales_and_factors_and_leaves_the_rest() {
     }
 }
 
+/// Such rows are written past the caches.
+#[test]
+fn rows_larger_than_caches_are_permuted_as_others_are() {
+    let mut random = Random::new();
+    let (tokens, columns, experts, top_k) = (1030, 4096, 7, 4);
+    let format = Format::Bf16;
+    let data: Vec<u8> = (0..tokens * columns / 4).flat_map(|_| random.bits().to_ne_bytes()).collect();
+    let x = Rows::plain(format, &[tokens, columns], data);
+    let ids: Vec<i32> = (0..tokens * top_k).map(|_| random.below(experts + 1) as i32 - 1).collect();
+    for host in Host::each(2) {
+        let op = Permute { tokens, columns, experts, top_k, format, weights: false, mapped: None };
+        let plan = host.device.permute(op).unwrap();
+        let workspace = host.workspace(plan.info());
+        let (x_there, ids) = (host.upload(&x), host.upload(&Rows::integers(&[tokens, top_k], &ids)));
+        let slots = tokens * top_k;
+        let (rows, counts) =
+            (host.poisoned(format, &[slots, columns]), host.poisoned(Format::I32, &[experts]));
+        let source = host.poisoned(Format::I32, &[slots]);
+        let positions = host.poisoned(Format::I32, &[tokens, top_k]);
+        let tensors = PermuteTensors {
+            x: x_there.view,
+            ids: ids.view,
+            weights: None,
+            expert_map: None,
+            rows: rows.view,
+            row_weights: None,
+            counts: counts.view,
+            source: source.view,
+            positions: positions.view,
+        };
+        plan.run(&*host.stream, tensors, [], workspace.span()).unwrap();
+        let (got, source) = (host.download(&rows).data, host.download(&source).to_integers());
+        let each = format.row_bytes(columns);
+        for (row, source) in got.chunks(each).zip(source) {
+            match usize::try_from(source) {
+                Ok(slot) => assert!(row == &x.data[slot / top_k * each..][..each], "slot {slot}"),
+                Err(_) => assert!(row.iter().all(|byte| *byte == POISON)),
+            }
+        }
+    }
+}
+
+#[test]
+fn many_rows_of_bf16_are_summed_one_after_the_other() {
+    let mut random = Random::new();
+    for host in Host::each(2) {
+        for top_k in [1, 3, 16, 17, 40] {
+            let (tokens, columns) = (5, 1 + random.below(300));
+            let count = tokens * top_k;
+            let bf16 = Quantization::none();
+            let rows = Rows::of(&bf16, &[count, columns], &random.values(count * columns));
+            let addend = Rows::of(&bf16, &[tokens, columns], &random.values(tokens * columns));
+            let weights = random.values(tokens * top_k);
+            let positions: Vec<i32> =
+                (0..tokens * top_k).map(|_| random.below(count + 1) as i32 - 1).collect();
+            let (values, added) = (rows.values(), addend.values());
+            let sums: Vec<f32> = (0..tokens * columns)
+                .map(|at| {
+                    let (token, column) = (at / columns, at % columns);
+                    let slots = token * top_k..(token + 1) * top_k;
+                    let terms = slots.filter(|slot| positions[*slot] >= 0);
+                    let sum = terms.fold(0f32, |sum, slot| {
+                        sum + values[positions[slot] as usize * columns + column] * weights[slot]
+                    });
+                    sum + added[at]
+                })
+                .collect();
+            for output in [Format::Bf16, Format::F32] {
+                let input = Format::Bf16;
+                let op = Combine {
+                    tokens,
+                    columns,
+                    top_k,
+                    input,
+                    output,
+                    weighted: true,
+                    addend: Some(Format::Bf16),
+                };
+                let plan = host.device.combine(op).unwrap();
+                let workspace = host.workspace(plan.info());
+                let (rows, addend) = (host.upload(&rows), host.upload(&addend));
+                let positions = host.upload(&Rows::integers(&[tokens, top_k], &positions));
+                let weights = host.upload(&Rows::floats(&[tokens, top_k], &weights));
+                let y = host.poisoned(output, &[tokens, columns]);
+                let tensors = CombineTensors {
+                    rows: rows.view,
+                    positions: positions.view,
+                    weights: Some(weights.view),
+                    addend: Some(addend.view),
+                    y: y.view,
+                };
+                plan.run(&*host.stream, tensors, [], workspace.span()).unwrap();
+                let expected = Rows::of(&Quantization::new(output), &[tokens, columns], &sums);
+                assert_eq!(host.download(&y).values(), expected.values(), "{top_k} rows, {output}");
+            }
+        }
+    }
+}
+
 #[test]
 fn combine_sums_in_slot_order_with_the_addend_last() {
     let (host, mut random) = (Host::new(2), Random::new());
