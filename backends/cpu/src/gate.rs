@@ -145,11 +145,11 @@ struct Fast {
 }
 
 impl Fast {
-    /// `None` for a slope far from 1, which nobody has, and for a weight that is no number or nearly none.
+    /// `None` for a slope or a weight far from 1, which nobody has.
     fn new(gate: &Gate) -> Option<Self> {
         let factor = -f64::from(gate.slope) * std::f64::consts::LOG2_E;
         let high = factor as f32;
-        let has_weight = gate.weight == 0.0 || (SCALE.recip()..SCALE).contains(&gate.weight.abs());
+        let has_weight = gate.weight == 0.0 || (HEAVIEST.recip()..HEAVIEST).contains(&gate.weight.abs());
         (has_weight && (0.1..10.0).contains(&gate.slope)).then(|| Self {
             limit: gate.limit,
             plus: gate.plus,
@@ -200,7 +200,7 @@ impl Fast {
         let power = f32::from_bits(power.to_bits().wrapping_add(sum.to_bits() << 23));
         let product = g / (SCALE.recip() + power) * (u + self.plus);
         // Where σ is as good as 0 the value must be, too. For a NaN no comparison holds.
-        let most = if g < self.least { SCALE.recip() } else { f32::MAX };
+        let most = if g < self.least { (SCALE * HEAVIEST).recip() } else { f32::MAX };
         (product * self.weight, product.abs() < most)
     }
 }
@@ -208,6 +208,9 @@ impl Fast {
 /// 2^63.
 const SCALE: f32 = (1_u64 << 63) as f32;
 const SCALE_EXPONENT: f32 = 63.0;
+
+/// The largest weight: 2^20.
+const HEAVIEST: f32 = (1 << 20) as f32;
 
 /// Exponents of two, the powers of which are as good as 0 and infinite beside 1; less 63 they are float32's.
 const SMALLEST: f64 = -60.0;

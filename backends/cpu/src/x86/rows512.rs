@@ -184,15 +184,23 @@ pub(super) fn round_bf16(values: &[f32], out: &mut [u8]) {
 /// `out` has two bytes for each value, and this machine has the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn round_bf16_unchecked(values: &[f32], out: *mut u8) {
-    let whole = values.as_chunks::<16>().0;
+    let whole = values.as_chunks::<32>().0;
+    // SAFETY: as many bytes as a register.
+    let upper_halves = unsafe { _mm512_loadu_si512(UPPER_HALVES.as_ptr().cast()) };
     for (i, values) in whole.iter().enumerate() {
         // SAFETY: as the caller says.
         unsafe {
-            let bits = _mm512_loadu_si512(values.as_ptr().cast());
-            _mm256_storeu_si256(out.add(32 * i).cast(), _mm512_cvtepi32_epi16(rounded_to_bf16(bits)));
+            let bits =
+                [values.as_ptr(), values.as_ptr().add(16)].map(|values| _mm512_loadu_si512(values.cast()));
+            let mut rounded = bits.map(|bits| nearly_rounded_to_bf16(bits));
+            if is_nan(bits[0]) | is_nan(bits[1]) != 0 {
+                rounded = bits.map(|bits| _mm512_slli_epi32::<16>(rounded_to_bf16(bits)));
+            }
+            let halves = _mm512_permutex2var_epi16(rounded[0], upper_halves, rounded[1]);
+            _mm512_storeu_si512(out.add(64 * i).cast(), halves);
         }
     }
-    for (i, values) in values.chunks(16).enumerate().skip(whole.len()) {
+    for (i, values) in values.chunks(16).enumerate().skip(2 * whole.len()) {
         let mask = (u32::MAX >> (32 - values.len())) as u16;
         // SAFETY: as the caller says; what the mask excludes is not touched.
         unsafe {
@@ -203,16 +211,36 @@ unsafe fn round_bf16_unchecked(values: &[f32], out: *mut u8) {
     }
 }
 
+/// Where the upper halves of two registers are.
+const UPPER_HALVES: [u16; 32] = {
+    let mut places = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        places[i] = 2 * i as u16 + 1;
+        i += 1;
+    }
+    places
+};
+
 /// The upper halves, rounded to nearest even, as the low ones of each word.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn rounded_to_bf16(bits: __m512i) -> __m512i {
-    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-    let rounder = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-    let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, rounder));
-    let magnitude = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fff_ffff));
-    let nan = _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f80_0000));
     let quiet = _mm512_or_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(0x40));
-    _mm512_mask_mov_epi32(rounded, nan, quiet)
+    let rounded = _mm512_srli_epi32::<16>(nearly_rounded_to_bf16(bits));
+    _mm512_mask_mov_epi32(rounded, is_nan(bits), quiet)
+}
+
+/// The upper halves, rounded to nearest even where they are, unless they are a NaN's; the lower ones are of no use.
+#[target_feature(enable = "avx512f")]
+fn nearly_rounded_to_bf16(bits: __m512i) -> __m512i {
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd)
+}
+
+#[target_feature(enable = "avx512f")]
+fn is_nan(bits: __m512i) -> __mmask16 {
+    let values = _mm512_castsi512_ps(bits);
+    _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values)
 }
 
 /// See [`RowKernels::activate`](crate::kernel::RowKernels::activate).

@@ -383,7 +383,8 @@ fn gates_are_as_near_as_half_the_contract_asks() {
                     [if turn % 4 > 0 { random.below(2) } else { random.below(7) }],
                 plus: [0.0, 1.0][random.below(2)],
                 interleaved: random.below(2) == 0,
-                weight: [1.0, 0.3][random.below(2)],
+                weight: [1.0, 0.3, -1.0, 0.0, 1e6, 3e6, 1e-7, f32::NAN]
+                    [if turn % 3 > 0 { random.below(2) } else { random.below(8) }],
                 to_bf16: random.below(4) == 0,
             };
             let most = [3, 40, 700][random.below(3)];
