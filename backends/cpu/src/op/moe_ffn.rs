@@ -3,6 +3,10 @@
 //! The input is quantized once for each token, not for each of its experts, and the first product reads the tokens
 //! where they are. Apart from that it is Permute, GroupedMatmul, SwiGlu, GroupedMatmul and Combine, with gate, up and
 //! down in BF16 between them, and gives the same bits.
+//!
+//! The SwiGLU goes over all rows of gate and up, and quantizes and packs while it does. That it was done by the tasks of
+//! the product instead, for the columns that each had just multiplied, cost more than it saved: gate and up of the same
+//! columns lie far apart, and weights are read best from one end to the other (`docs/performance.md`).
 
 use std::iter;
 
