@@ -3,7 +3,8 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `avx2` | products of packed rows with panels; rows and panels are made by portable code |
-//! | `many2` | the same for many rows of floats |
+//! | `many256` | the same for many rows of floats |
+//! | `dot256` | what they do with a block, for each kind of numbers |
 //! | `avx512` | products of packed rows with panels: two loops |
 //! | `dot512` | what they do with a block, for each kind of numbers |
 //! | `ahead` | memory fetched ahead, for few rows |
@@ -19,8 +20,9 @@
 mod ahead;
 mod avx2;
 mod avx512;
+mod dot256;
 mod dot512;
-mod many2;
+mod many256;
 mod pack512;
 mod peak;
 mod quantize512;

@@ -9,7 +9,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::avx2::{Dot, Scales};
+use super::dot256::{Dot, Scales};
 use crate::kernel::Operands;
 use crate::panel::{BLOCK, COLUMNS};
 
