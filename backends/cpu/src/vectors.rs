@@ -191,13 +191,7 @@ pub(crate) fn decode(format: Format, data: &[u8], scales: &[u8], factor: f32, ou
         Format::Mxfp4 if fits => {
             let blocks = data.as_chunks::<16>().0.iter().zip(out.as_chunks_mut::<32>().0);
             for ((data, out), scale) in blocks.zip(scales) {
-                decode_e2m1(data, out, e8m0::decode(*scale), 1.0);
-            }
-        }
-        Format::Nvfp4 if fits => {
-            let blocks = data.as_chunks::<8>().0.iter().zip(out.as_chunks_mut::<16>().0);
-            for ((data, out), scale) in blocks.zip(scales) {
-                decode_e2m1(data, out, e4m3::decode(*scale), factor);
+                decode_e2m1(data, out, e8m0::decode(*scale));
             }
         }
         Format::Mxint8 if fits => {
@@ -219,19 +213,20 @@ pub(crate) fn decode(format: Format, data: &[u8], scales: &[u8], factor: f32, ou
                 }
             }
         }
+        // For blocks of 16 values a table of as many is as good as anything.
         _ => dequantize_row(format, data, scales, factor, out),
     }
 }
 
-/// `N` values, two a byte.
+/// Values of a block, two a byte.
 #[inline(always)]
-fn decode_e2m1<const N: usize>(data: &[u8], out: &mut [f32; N], scale: f32, factor: f32) {
-    let mut codes = [0; N];
+fn decode_e2m1(data: &[u8; 16], out: &mut [f32; 32], scale: f32) {
+    let mut codes = [0; 32];
     for (byte, pair) in data.iter().zip(codes.as_chunks_mut::<2>().0) {
         *pair = [byte & 15, byte >> 4];
     }
     for (code, out) in codes.iter().zip(out) {
-        *out = e2m1_value(*code) * scale * factor;
+        *out = e2m1_value(*code) * scale;
     }
 }
 
