@@ -276,7 +276,7 @@ unsafe fn tile<D: Dot, const R: usize, const P: usize>(job: &Job<P>, rows: [*con
                     let bytes = const { D::KIND.group_bytes() / D::KIND.group() };
                     for line in 0..bytes.div_ceil(64) {
                         let place = next.wrapping_add(p * each + block * bytes + line * 64);
-                        _mm_prefetch::<_MM_HINT_T1>(place.cast());
+                        _mm_prefetch::<_MM_HINT_T0>(place.cast());
                     }
                 }
             }
