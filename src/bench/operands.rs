@@ -16,13 +16,16 @@ use crate::random::{Content, E2M1_MEAN_SQUARE, E4M3_MEAN_SQUARE, Random};
 /// How many routings are taken by turns.
 const ROUTINGS: usize = 16;
 
+/// The most copies of weights. A device may need a mapping for each, of which a process has some tens of thousands.
+const MOST_COPIES: u64 = 4096;
+
 /// Weights, as often as it takes for a copy to be gone from the caches when its turn comes again.
 pub(super) struct WeightCopies {
     copies: Vec<Arc<dyn Weights>>,
 }
 
 impl WeightCopies {
-    /// Copies of together more than so many bytes. All groups and copies have the same random values, each in memory of
+    /// Copies of together more than so many bytes, if that is not too many copies. All groups and copies have the same random values, each in memory of
     /// its own.
     pub(super) fn new(
         device: &Arc<dyn Device>,
@@ -34,7 +37,7 @@ impl WeightCopies {
         let host = random_tensor(random, layout);
         let parts = vec![host.view()?; desc.groups];
         let first = device.prepare_weights(&desc, &parts)?;
-        let more = cycled_bytes / first.bytes().max(1);
+        let more = (cycled_bytes / first.bytes().max(1)).min(MOST_COPIES - 1);
         let mut copies = vec![first];
         for _ in 0..more {
             copies.push(device.prepare_weights(&desc, &parts)?);
