@@ -15,11 +15,12 @@
 //! | `weights` | weights as they lie in memory |
 //! | `pool` | how work is divided among threads |
 //! | `workers` | the threads |
-//! | `panel` | MXFP4 weights as kernels read them |
+//! | `panel` | weights as kernels read them |
 //! | `packed` | activations as kernels read them |
 //! | `isa` | which instruction sets there are |
 //! | `gate` | the function of a SwiGLU |
 //! | `score` | what routing does with logits |
+//! | `carry` | how scales follow from magnitudes |
 //! | `vectors` | rows converted in operations that vectorise |
 //! | `kernel` | the inner loops, behind a table for each instruction set |
 //! | `x86` | those of them that are not plain Rust |
@@ -46,6 +47,8 @@
 //! sum and its bias are rounded to the output together, once. Routing is computed in
 //! float64, and so is SwiGLU where there is nothing faster that is near enough.
 
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "what only machines with vectors use"))]
+mod carry;
 pub mod ceilings;
 mod device;
 mod export;

@@ -4,7 +4,9 @@
 //! is to be called from one that is compiled for such a machine.
 
 use mxhal_core::format::{bf16, dequantize_row, e2m1, e4m3, e8m0, quantize_row};
-use mxhal_core::{Format, Quantization, ScaleRule};
+use mxhal_core::{Format, Quantization};
+
+use crate::carry::Carry;
 
 /// As [`RowKernels::quantize`](crate::kernel::RowKernels::quantize).
 #[inline(always)]
@@ -40,11 +42,11 @@ fn blocks<const PARTS: usize, const BYTES: usize>(
     scales: &mut [u8],
     encode: impl Fn(&[f32; 32], f32, &mut [u8; BYTES]),
 ) {
-    let rule = Rule::of(to);
+    let rule = Carry::of(to);
     let parts = x.as_chunks::<32>().0.chunks(PARTS).zip(data.as_chunks_mut::<BYTES>().0.chunks_mut(PARTS));
     for ((x, data), scale) in parts.zip(scales) {
         let amax = x.iter().map(amax_bits).max().unwrap_or(0);
-        *scale = rule.scale_byte(to, amax);
+        *scale = scale_byte(to, rule, amax);
         for (x, data) in x.iter().zip(data) {
             if *scale == e8m0::NAN {
                 data.fill(0);
@@ -61,39 +63,13 @@ fn amax_bits<const N: usize>(x: &[f32; N]) -> u32 {
     x.iter().fold(0, |amax, x| amax.max(x.to_bits() & 0x7fff_ffff))
 }
 
-/// [`Quantization::scale_byte`] for magnitudes that are neither tiny nor huge: an addition whose carry is the rule.
-struct Rule {
-    /// What is added to a magnitude's bits.
-    carry: u32,
-    emax: u32,
-    /// The bits of the magnitudes that this is for.
-    fast: std::ops::Range<u32>,
-}
-
-impl Rule {
-    fn of(to: &Quantization) -> Self {
-        let (max, emax, mantissa_bits) = match to.format {
-            Format::Mxfp4 => (e2m1::MAX, e2m1::EMAX, e2m1::MANTISSA_BITS),
-            Format::Mxint8 => (127.0 / 64.0, 0, 6),
-            _ => (e4m3::MAX, e4m3::EMAX, e4m3::MANTISSA_BITS),
-        };
-        let carry = match to.rule {
-            ScaleRule::Ceil => 0x7f_ffff - (max.to_bits() & 0x7f_ffff),
-            ScaleRule::Even => 1 << (22 - mantissa_bits),
-            _ => 0,
-        };
-        // From an exponent above every emax on, and from the floor on amax on; below one that could carry too far.
-        let least = to.amax_floor.to_bits().max(16 << 23);
-        Self { carry, emax: emax.cast_unsigned(), fast: least..(253 << 23) }
+/// [`Quantization::scale_byte`], quickly where [`Carry`] says how.
+#[inline(always)]
+fn scale_byte(to: &Quantization, rule: Carry, amax: u32) -> u8 {
+    if Carry::RANGE.contains(&amax) && amax >= to.amax_floor.to_bits() {
+        return (((amax + rule.carry) >> 23) - rule.emax) as u8;
     }
-
-    #[inline(always)]
-    fn scale_byte(&self, to: &Quantization, amax: u32) -> u8 {
-        if self.fast.contains(&amax) {
-            return (((amax + self.carry) >> 23) - self.emax) as u8;
-        }
-        to.scale_byte(f32::from_bits(amax)).unwrap_or(e8m0::NAN)
-    }
+    to.scale_byte(f32::from_bits(amax)).unwrap_or(e8m0::NAN)
 }
 
 /// [`e2m1::encode`] of a number below 2^22.

@@ -19,7 +19,10 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
 use super::ahead::Panel;
-use super::dot512::{Dot, Floats, HalfFloats, Halves, Integers, TileFloats, WideFloats, broadcast};
+use super::dot512::{
+    Codes, Dot, Floats, HalfFloats, Halves, Integers, Sums, TileFloats, WideFloats, broadcast, scaled,
+    scales_of,
+};
 use crate::kernel::Operands;
 use crate::packed::Numbers;
 use crate::panel::{COLUMNS, Kind};
@@ -96,7 +99,7 @@ unsafe fn product<D: Dot, const P: usize>(operands: &Operands<'_>, sums: &mut [f
         let depth = DEPTH.min(blocks - first);
         // SAFETY: the buffer has room for so many blocks, and the panels have them.
         unsafe { unpack::<D, P>(panels.as_ptr(), each, first..first + depth, &mut buffer) };
-        let at = |pick: u32| row(pick).wrapping_add(first * D::RECORD);
+        let at = |pick: u32| row(pick).wrapping_add(first * D::NUMBERS.record());
         let weights = buffer.0.as_ptr().cast();
         let is_last = first + depth == blocks;
         // What is unpacked next: in these panels, or in as many others.
@@ -151,32 +154,33 @@ unsafe fn product<D: Dot, const P: usize>(operands: &Operands<'_>, sums: &mut [f
 unsafe fn few<D: Dot, const R: usize>(panel: Panel, rows: [*const u8; R], sums: *mut f32, stride: usize) {
     // SAFETY: as the caller says.
     unsafe {
-        let table = D::table();
+        let table = D::Codes::table();
         let mut totals = [_mm512_setzero_ps(); R];
         for block in 0..panel.blocks {
             let [group, scales, codes] = D::KIND.places(block);
             let (scales, codes) = (panel.start.add(group + scales), panel.start.add(group + codes));
-            let at = block * D::RECORD;
-            for part in 0..D::PARTS {
-                let scales = D::scales(scales.add(part * COLUMNS));
+            let at = block * D::NUMBERS.record();
+            for part in 0..D::KIND.parts() {
+                let scales = scales_of::<D>(scales.add(part * COLUMNS));
                 // Loops, not `map`: its closure would not have the instructions, and not be inlined.
-                let mut block_sums = [D::start(rows[0].add(at), part); R];
+                let mut block_sums = [D::Sums::start(D::NUMBERS, rows[0].add(at), part); R];
                 for r in 1..R {
-                    block_sums[r] = D::start(rows[r].add(at), part);
+                    block_sums[r] = D::Sums::start(D::NUMBERS, rows[r].add(at), part);
                 }
-                for quarter in part * 4 / D::PARTS..(part + 1) * 4 / D::PARTS {
+                for quarter in part * 4 / D::KIND.parts()..(part + 1) * 4 / D::KIND.parts() {
                     panel.fetch_ahead(D::KIND, block, quarter);
-                    let packed = D::load(codes.add(D::KIND.block_bytes() / 4 * quarter));
-                    for word in 0..D::WORDS {
-                        let weights = D::unpack(table, packed, word);
+                    let packed = D::Codes::load(codes.add(D::KIND.block_bytes() / 4 * quarter));
+                    for word in 0..D::Codes::WORDS {
+                        let weights = D::Codes::unpack(table, packed, word);
                         for r in 0..R {
-                            let activations = broadcast(rows[r].add(at + 4 * (quarter * D::WORDS + word)));
-                            block_sums[r] = D::add(block_sums[r], weights, activations);
+                            let activations =
+                                broadcast(rows[r].add(at + 4 * (quarter * D::Codes::WORDS + word)));
+                            block_sums[r] = D::Sums::add(block_sums[r], weights, activations);
                         }
                     }
                 }
                 for r in 0..R {
-                    totals[r] = D::scaled(totals[r], block_sums[r], scales, rows[r].add(at), part);
+                    totals[r] = scaled::<D>(totals[r], block_sums[r], scales, rows[r].add(at), part);
                 }
             }
         }
@@ -213,22 +217,22 @@ unsafe fn unpack<D: Dot, const P: usize>(
 ) {
     // SAFETY: as the caller says.
     unsafe {
-        let table = D::table();
+        let table = D::Codes::table();
         for p in 0..P {
             for (block, to) in blocks.clone().zip(&mut to.0) {
                 let to = to.as_mut_ptr();
                 let [group, scales, codes] = D::KIND.places(block);
                 let group = panels.add(p * each + group);
-                for part in 0..D::PARTS {
-                    let scales = D::scales(group.add(scales + part * COLUMNS));
+                for part in 0..D::KIND.parts() {
+                    let scales = scales_of::<D>(group.add(scales + part * COLUMNS));
                     _mm512_store_si512((&raw mut (*to).scales[part][p]).cast(), scales);
                 }
                 let codes = group.add(codes);
                 for quarter in 0..4 {
-                    let packed = D::load(codes.add(D::KIND.block_bytes() / 4 * quarter));
-                    for word in 0..D::WORDS {
-                        let place = &raw mut (*to).weights[quarter * D::WORDS + word][p];
-                        _mm512_store_si512(place.cast(), D::unpack(table, packed, word));
+                    let packed = D::Codes::load(codes.add(D::KIND.block_bytes() / 4 * quarter));
+                    for word in 0..D::Codes::WORDS {
+                        let place = &raw mut (*to).weights[quarter * D::Codes::WORDS + word][p];
+                        _mm512_store_si512(place.cast(), D::Codes::unpack(table, packed, word));
                     }
                 }
             }
@@ -270,7 +274,7 @@ unsafe fn tile<D: Dot, const R: usize, const P: usize>(job: &Job<P>, rows: [*con
             }
         }
         for block in 0..depth {
-            let at = block * D::RECORD;
+            let at = block * D::NUMBERS.record();
             if let Some(next) = next {
                 for p in 0..P {
                     let bytes = const { D::KIND.group_bytes() / D::KIND.group() };
@@ -281,12 +285,12 @@ unsafe fn tile<D: Dot, const R: usize, const P: usize>(job: &Job<P>, rows: [*con
                 }
             }
             let block = blocks.add(block);
-            for part in 0..D::PARTS {
-                let mut block_sums = [[D::start(rows[0].add(at), part); P]; R];
+            for part in 0..D::KIND.parts() {
+                let mut block_sums = [[D::Sums::start(D::NUMBERS, rows[0].add(at), part); P]; R];
                 for r in 1..R {
-                    block_sums[r] = [D::start(rows[r].add(at), part); P];
+                    block_sums[r] = [D::Sums::start(D::NUMBERS, rows[r].add(at), part); P];
                 }
-                let words = 4 * D::WORDS / D::PARTS;
+                let words = 4 * D::Codes::WORDS / D::KIND.parts();
                 for word in part * words..(part + 1) * words {
                     let mut weights = [_mm512_setzero_si512(); P];
                     for p in 0..P {
@@ -295,7 +299,7 @@ unsafe fn tile<D: Dot, const R: usize, const P: usize>(job: &Job<P>, rows: [*con
                     for r in 0..R {
                         let activations = broadcast(rows[r].add(at + 4 * word));
                         for p in 0..P {
-                            block_sums[r][p] = D::add(block_sums[r][p], weights[p], activations);
+                            block_sums[r][p] = D::Sums::add(block_sums[r][p], weights[p], activations);
                         }
                     }
                 }
@@ -303,7 +307,7 @@ unsafe fn tile<D: Dot, const R: usize, const P: usize>(job: &Job<P>, rows: [*con
                     for p in 0..P {
                         let scales = _mm512_load_si512((&raw const (*block).scales[part][p]).cast());
                         totals[r][p] =
-                            D::scaled(totals[r][p], block_sums[r][p], scales, rows[r].add(at), part);
+                            scaled::<D>(totals[r][p], block_sums[r][p], scales, rows[r].add(at), part);
                     }
                 }
             }

@@ -3,51 +3,20 @@
 
 use std::arch::x86_64::*;
 
-use crate::packed::{FLOAT_RECORD, HALVES_RECORD, INTEGER_RECORD};
+use crate::packed::Numbers;
 use crate::panel::{Kind, ORDINARY};
 
-/// How a block is multiplied. The methods are inlined into functions that have the instructions.
+/// How a block is multiplied.
 pub(super) trait Dot {
     /// What the panels hold.
     const KIND: Kind;
-    /// Parts of a block that are summed by themselves.
-    const PARTS: usize = Self::KIND.parts();
-    /// Bytes of a record of a row.
-    const RECORD: usize;
-    /// The words of a row's eight codes.
-    const WORDS: usize;
+    /// As what rows are packed.
+    const NUMBERS: Numbers;
     /// The most rows of a tile. With two panels each has two sums for a block in registers, of which there must be enough
     /// that none waits for the one before it, and two over K, which need not all be.
     const TILE: usize = 8;
-    /// Eight codes of each column.
-    type Packed: Copy;
-    /// A part's sums so far.
-    type Sum: Copy;
-
-    /// What nibbles stand for.
-    unsafe fn table() -> __m512i;
-
-    unsafe fn load(codes: *const u8) -> Self::Packed;
-
-    /// The weights that word `word` of the row's eight codes is multiplied with.
-    unsafe fn unpack(table: __m512i, packed: Self::Packed, word: usize) -> __m512i;
-
-    /// A part's sums before the first product.
-    unsafe fn start(record: *const u8, part: usize) -> Self::Sum;
-
-    unsafe fn add(sum: Self::Sum, weights: __m512i, activations: __m512i) -> Self::Sum;
-
-    /// What a part's 16 scale bytes stand for, as [`Self::scaled`] takes it.
-    unsafe fn scales(bytes: *const u8) -> __m512i;
-
-    /// A part's sums, scaled and added to those over K.
-    unsafe fn scaled(
-        total: __m512,
-        sum: Self::Sum,
-        scales: __m512i,
-        record: *const u8,
-        part: usize,
-    ) -> __m512;
+    type Codes: Codes;
+    type Sums: Sums;
 }
 
 /// Signed activations by unsigned weights, doubled and 12 too great: the sums start at what makes up for that.
@@ -55,12 +24,86 @@ pub(super) struct Integers;
 
 impl Dot for Integers {
     const KIND: Kind = Kind::Mxfp4;
-    const RECORD: usize = INTEGER_RECORD;
-    const WORDS: usize = 2;
+    const NUMBERS: Numbers = Numbers::Integers;
     // The instruction is quicker, and there are more sums over K for each: those are to be in registers.
     const TILE: usize = 6;
+    type Codes = Unsigned;
+    type Sums = Exact;
+}
+
+/// [`Integers`] with a scale per 16, in E4M3 on both sides.
+pub(super) struct Halves;
+
+impl Dot for Halves {
+    const KIND: Kind = Kind::Nvfp4;
+    const NUMBERS: Numbers = Numbers::Halves;
+    const TILE: usize = Integers::TILE;
+    type Codes = Unsigned;
+    type Sums = Exact;
+}
+
+/// BF16 by BF16.
+pub(super) struct Floats;
+
+impl Dot for Floats {
+    const KIND: Kind = Kind::Mxfp4;
+    const NUMBERS: Numbers = Numbers::Floats;
+    type Codes = Nibbles;
+    type Sums = Rounded;
+}
+
+/// [`Floats`] with a scale per 16, in E4M3 on the side of the weights.
+pub(super) struct HalfFloats;
+
+impl Dot for HalfFloats {
+    const KIND: Kind = Kind::Nvfp4;
+    const NUMBERS: Numbers = Numbers::Floats;
+    type Codes = Nibbles;
+    type Sums = Rounded;
+}
+
+/// [`Floats`] with weights in E4M3, widened to BF16.
+pub(super) struct TileFloats;
+
+impl Dot for TileFloats {
+    const KIND: Kind = Kind::Fp8Tile128;
+    const NUMBERS: Numbers = Numbers::Floats;
+    type Codes = Bytes;
+    type Sums = Rounded;
+}
+
+/// [`Floats`] with weights that are BF16 already.
+pub(super) struct WideFloats;
+
+impl Dot for WideFloats {
+    const KIND: Kind = Kind::Bf16;
+    const NUMBERS: Numbers = Numbers::Floats;
+    type Codes = Words;
+    type Sums = Rounded;
+}
+
+/// How weights are unpacked. The methods are inlined into functions that have the instructions.
+pub(super) trait Codes {
+    /// The words of a row's eight codes.
+    const WORDS: usize;
+    /// Eight codes of each column.
+    type Packed: Copy;
+
+    /// What codes stand for, as far as it is looked up.
+    unsafe fn table() -> __m512i;
+
+    unsafe fn load(codes: *const u8) -> Self::Packed;
+
+    /// The weights that word `word` of the row's eight codes is multiplied with.
+    unsafe fn unpack(table: __m512i, packed: Self::Packed, word: usize) -> __m512i;
+}
+
+/// E2M1 as unsigned bytes, doubled and 12 too great.
+pub(super) struct Unsigned;
+
+impl Codes for Unsigned {
+    const WORDS: usize = 2;
     type Packed = __m512i;
-    type Sum = __m512i;
 
     #[inline(always)]
     unsafe fn table() -> __m512i {
@@ -87,47 +130,14 @@ impl Dot for Integers {
             }
         }
     }
-
-    #[inline(always)]
-    unsafe fn start(record: *const u8, _part: usize) -> __m512i {
-        // SAFETY: the caller has the instructions, and the record is there.
-        unsafe { _mm512_set1_epi32(record.add(36).cast::<i32>().read_unaligned()) }
-    }
-
-    #[inline(always)]
-    unsafe fn add(sum: __m512i, weights: __m512i, activations: __m512i) -> __m512i {
-        // SAFETY: the caller has the instructions.
-        unsafe { _mm512_dpbusd_epi32(sum, weights, activations) }
-    }
-
-    #[inline(always)]
-    unsafe fn scales(bytes: *const u8) -> __m512i {
-        // SAFETY: as the caller says.
-        unsafe { exponents(bytes) }
-    }
-
-    #[inline(always)]
-    unsafe fn scaled(
-        total: __m512,
-        sum: __m512i,
-        scales: __m512i,
-        record: *const u8,
-        _part: usize,
-    ) -> __m512 {
-        // SAFETY: the caller has the instructions, and the record is there.
-        unsafe { raised(total, _mm512_cvtepi32_ps(sum), scales, record.add(32)) }
-    }
 }
 
-/// BF16 by BF16.
-pub(super) struct Floats;
+/// E2M1 as BF16.
+pub(super) struct Nibbles;
 
-impl Dot for Floats {
-    const KIND: Kind = Kind::Mxfp4;
-    const RECORD: usize = FLOAT_RECORD;
+impl Codes for Nibbles {
     const WORDS: usize = 4;
     type Packed = __m512i;
-    type Sum = __m512;
 
     #[inline(always)]
     unsafe fn table() -> __m512i {
@@ -156,164 +166,15 @@ impl Dot for Floats {
             _mm512_permutexvar_epi16(index, table)
         }
     }
-
-    #[inline(always)]
-    unsafe fn start(_record: *const u8, _part: usize) -> __m512 {
-        // SAFETY: the caller has the instructions.
-        unsafe { _mm512_setzero_ps() }
-    }
-
-    #[inline(always)]
-    unsafe fn add(sum: __m512, weights: __m512i, activations: __m512i) -> __m512 {
-        // SAFETY: the caller has the instructions, and the types are but names for the same registers.
-        unsafe {
-            let (weights, activations) = (
-                std::mem::transmute::<__m512i, __m512bh>(weights),
-                std::mem::transmute::<__m512i, __m512bh>(activations),
-            );
-            _mm512_dpbf16_ps(sum, weights, activations)
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn scales(bytes: *const u8) -> __m512i {
-        // SAFETY: as the caller says.
-        unsafe { exponents(bytes) }
-    }
-
-    #[inline(always)]
-    unsafe fn scaled(total: __m512, sum: __m512, scales: __m512i, record: *const u8, _part: usize) -> __m512 {
-        // SAFETY: the caller has the instructions, and the record is there.
-        unsafe { raised(total, sum, scales, record.add(64)) }
-    }
 }
 
-/// [`Integers`] with a scale per 16, in E4M3 on both sides.
-pub(super) struct Halves;
+/// E4M3 as BF16.
+pub(super) struct Bytes;
 
-impl Dot for Halves {
-    const KIND: Kind = Kind::Nvfp4;
-    const RECORD: usize = HALVES_RECORD;
-    const WORDS: usize = Integers::WORDS;
-    const TILE: usize = Integers::TILE;
-    type Packed = __m512i;
-    type Sum = __m512i;
-
-    #[inline(always)]
-    unsafe fn table() -> __m512i {
-        // SAFETY: as the caller says.
-        unsafe { Integers::table() }
-    }
-
-    #[inline(always)]
-    unsafe fn load(codes: *const u8) -> __m512i {
-        // SAFETY: the caller has the instructions, and the codes are there.
-        unsafe { _mm512_loadu_si512(codes.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn unpack(table: __m512i, packed: __m512i, word: usize) -> __m512i {
-        // SAFETY: as the caller says.
-        unsafe { Integers::unpack(table, packed, word) }
-    }
-
-    #[inline(always)]
-    unsafe fn start(record: *const u8, part: usize) -> __m512i {
-        // SAFETY: the caller has the instructions, and the record is there.
-        unsafe { broadcast(record.add(40 + 4 * part)) }
-    }
-
-    #[inline(always)]
-    unsafe fn add(sum: __m512i, weights: __m512i, activations: __m512i) -> __m512i {
-        // SAFETY: as the caller says.
-        unsafe { Integers::add(sum, weights, activations) }
-    }
-
-    #[inline(always)]
-    unsafe fn scales(bytes: *const u8) -> __m512i {
-        // SAFETY: as the caller says.
-        unsafe { widened(bytes) }
-    }
-
-    #[inline(always)]
-    unsafe fn scaled(total: __m512, sum: __m512i, scales: __m512i, record: *const u8, part: usize) -> __m512 {
-        // SAFETY: the caller has the instructions, and the record is there.
-        unsafe {
-            let scale = _mm512_castsi512_ps(broadcast(record.add(32 + 4 * part)));
-            let scale = _mm512_mul_ps(_mm512_castsi512_ps(scales), scale);
-            _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, total)
-        }
-    }
-}
-
-/// [`Floats`] with a scale per 16, in E4M3 on the side of the weights.
-pub(super) struct HalfFloats;
-
-impl Dot for HalfFloats {
-    const KIND: Kind = Kind::Nvfp4;
-    const RECORD: usize = FLOAT_RECORD;
-    const WORDS: usize = Floats::WORDS;
-    type Packed = __m512i;
-    type Sum = __m512;
-
-    #[inline(always)]
-    unsafe fn table() -> __m512i {
-        // SAFETY: as the caller says.
-        unsafe { Floats::table() }
-    }
-
-    #[inline(always)]
-    unsafe fn load(codes: *const u8) -> __m512i {
-        // SAFETY: the caller has the instructions, and the codes are there.
-        unsafe { _mm512_loadu_si512(codes.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn unpack(table: __m512i, packed: __m512i, word: usize) -> __m512i {
-        // SAFETY: as the caller says.
-        unsafe { Floats::unpack(table, packed, word) }
-    }
-
-    #[inline(always)]
-    unsafe fn start(record: *const u8, part: usize) -> __m512 {
-        // SAFETY: as the caller says.
-        unsafe { Floats::start(record, part) }
-    }
-
-    #[inline(always)]
-    unsafe fn add(sum: __m512, weights: __m512i, activations: __m512i) -> __m512 {
-        // SAFETY: as the caller says.
-        unsafe { Floats::add(sum, weights, activations) }
-    }
-
-    #[inline(always)]
-    unsafe fn scales(bytes: *const u8) -> __m512i {
-        // SAFETY: as the caller says.
-        unsafe { widened(bytes) }
-    }
-
-    #[inline(always)]
-    unsafe fn scaled(total: __m512, sum: __m512, scales: __m512i, record: *const u8, _part: usize) -> __m512 {
-        // SAFETY: the caller has the instructions, and the record is there.
-        unsafe {
-            let scale = _mm512_add_epi32(_mm512_set1_epi32(127 << 23), broadcast(record.add(64)));
-            let scale = _mm512_mul_ps(_mm512_castsi512_ps(scales), _mm512_castsi512_ps(scale));
-            _mm512_fmadd_ps(sum, scale, total)
-        }
-    }
-}
-
-/// [`Floats`] with weights in E4M3, widened to BF16.
-pub(super) struct TileFloats;
-
-impl Dot for TileFloats {
-    const KIND: Kind = Kind::Fp8Tile128;
-    const RECORD: usize = FLOAT_RECORD;
-    const WORDS: usize = Floats::WORDS;
+impl Codes for Bytes {
+    const WORDS: usize = 4;
     type Packed = [__m512i; 2];
-    type Sum = __m512;
 
-    /// The numbers without an exponent.
     #[inline(always)]
     unsafe fn table() -> __m512i {
         const VALUES: [u16; 8] = [0, 0x3b00, 0x3b80, 0x3bc0, 0x3c00, 0x3c20, 0x3c40, 0x3c60];
@@ -347,41 +208,14 @@ impl Dot for TileFloats {
             _mm512_or_si512(value, sign)
         }
     }
-
-    #[inline(always)]
-    unsafe fn start(record: *const u8, part: usize) -> __m512 {
-        // SAFETY: as the caller says.
-        unsafe { Floats::start(record, part) }
-    }
-
-    #[inline(always)]
-    unsafe fn add(sum: __m512, weights: __m512i, activations: __m512i) -> __m512 {
-        // SAFETY: as the caller says.
-        unsafe { Floats::add(sum, weights, activations) }
-    }
-
-    #[inline(always)]
-    unsafe fn scales(bytes: *const u8) -> __m512i {
-        // SAFETY: as the caller says.
-        unsafe { exponents(bytes) }
-    }
-
-    #[inline(always)]
-    unsafe fn scaled(total: __m512, sum: __m512, scales: __m512i, record: *const u8, part: usize) -> __m512 {
-        // SAFETY: as the caller says.
-        unsafe { Floats::scaled(total, sum, scales, record, part) }
-    }
 }
 
-/// [`Floats`] with weights that are BF16 already.
-pub(super) struct WideFloats;
+/// BF16.
+pub(super) struct Words;
 
-impl Dot for WideFloats {
-    const KIND: Kind = Kind::Bf16;
-    const RECORD: usize = FLOAT_RECORD;
-    const WORDS: usize = Floats::WORDS;
+impl Codes for Words {
+    const WORDS: usize = 4;
     type Packed = [__m512i; 4];
-    type Sum = __m512;
 
     #[inline(always)]
     unsafe fn table() -> __m512i {
@@ -406,30 +240,115 @@ impl Dot for WideFloats {
     unsafe fn unpack(_table: __m512i, packed: [__m512i; 4], word: usize) -> __m512i {
         packed[word]
     }
+}
+
+/// How a part of a block is summed. The methods are inlined into functions that have the instructions.
+pub(super) trait Sums {
+    /// A part's sums so far.
+    type Sum: Copy;
+
+    /// A part's sums before the first product, for a row with this record.
+    unsafe fn start(numbers: Numbers, record: *const u8, part: usize) -> Self::Sum;
+
+    unsafe fn add(sum: Self::Sum, weights: __m512i, activations: __m512i) -> Self::Sum;
+
+    unsafe fn to_floats(sum: Self::Sum) -> __m512;
+}
+
+/// Integers.
+pub(super) struct Exact;
+
+impl Sums for Exact {
+    type Sum = __m512i;
 
     #[inline(always)]
-    unsafe fn start(record: *const u8, part: usize) -> __m512 {
-        // SAFETY: as the caller says.
-        unsafe { Floats::start(record, part) }
+    unsafe fn start(numbers: Numbers, record: *const u8, part: usize) -> __m512i {
+        let at = if numbers == Numbers::Halves { 40 + 4 * part } else { 36 };
+        // SAFETY: the caller has the instructions, and the record is there.
+        unsafe { broadcast(record.add(at)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sum: __m512i, weights: __m512i, activations: __m512i) -> __m512i {
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm512_dpbusd_epi32(sum, weights, activations) }
+    }
+
+    #[inline(always)]
+    unsafe fn to_floats(sum: __m512i) -> __m512 {
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm512_cvtepi32_ps(sum) }
+    }
+}
+
+/// Float32.
+pub(super) struct Rounded;
+
+impl Sums for Rounded {
+    type Sum = __m512;
+
+    #[inline(always)]
+    unsafe fn start(_numbers: Numbers, _record: *const u8, _part: usize) -> __m512 {
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm512_setzero_ps() }
     }
 
     #[inline(always)]
     unsafe fn add(sum: __m512, weights: __m512i, activations: __m512i) -> __m512 {
-        // SAFETY: as the caller says.
-        unsafe { Floats::add(sum, weights, activations) }
+        // SAFETY: the caller has the instructions, and the types are but names for the same registers.
+        unsafe {
+            let (weights, activations) = (
+                std::mem::transmute::<__m512i, __m512bh>(weights),
+                std::mem::transmute::<__m512i, __m512bh>(activations),
+            );
+            _mm512_dpbf16_ps(sum, weights, activations)
+        }
     }
 
-    /// One: there are none.
     #[inline(always)]
-    unsafe fn scales(_bytes: *const u8) -> __m512i {
-        // SAFETY: the caller has the instructions.
-        unsafe { _mm512_set1_epi32(127 << 23) }
+    unsafe fn to_floats(sum: __m512) -> __m512 {
+        sum
     }
+}
 
-    #[inline(always)]
-    unsafe fn scaled(total: __m512, sum: __m512, scales: __m512i, record: *const u8, part: usize) -> __m512 {
-        // SAFETY: as the caller says.
-        unsafe { Floats::scaled(total, sum, scales, record, part) }
+/// What a part's 16 scale bytes stand for, as [`scaled`] takes it: 1 where there are none.
+#[inline(always)]
+pub(super) unsafe fn scales_of<D: Dot>(bytes: *const u8) -> __m512i {
+    // SAFETY: the caller has the instructions, and the scales are there.
+    unsafe {
+        match D::KIND {
+            Kind::Mxfp4 | Kind::Fp8Tile128 => exponents(bytes),
+            Kind::Nvfp4 => widened(bytes),
+            Kind::Bf16 => _mm512_set1_epi32(127 << 23),
+        }
+    }
+}
+
+/// A part's sums, scaled for a row with this record and added to those over K.
+#[inline(always)]
+pub(super) unsafe fn scaled<D: Dot>(
+    total: __m512,
+    sum: <D::Sums as Sums>::Sum,
+    scales: __m512i,
+    record: *const u8,
+    part: usize,
+) -> __m512 {
+    // SAFETY: the caller has the instructions, and the record is there.
+    unsafe {
+        let of_row = broadcast(match D::NUMBERS {
+            Numbers::Integers => record.add(32),
+            Numbers::Halves => record.add(32 + 4 * part),
+            Numbers::Floats => record.add(64),
+        });
+        let scale = match (D::NUMBERS, D::KIND) {
+            (Numbers::Halves, _) => _mm512_mul_ps(_mm512_castsi512_ps(scales), _mm512_castsi512_ps(of_row)),
+            (_, Kind::Nvfp4) => {
+                let of_row = _mm512_add_epi32(_mm512_set1_epi32(127 << 23), of_row);
+                _mm512_mul_ps(_mm512_castsi512_ps(scales), _mm512_castsi512_ps(of_row))
+            }
+            _ => _mm512_castsi512_ps(_mm512_add_epi32(scales, of_row)),
+        };
+        _mm512_fmadd_ps(D::Sums::to_floats(sum), scale, total)
     }
 }
 
@@ -447,16 +366,6 @@ unsafe fn exponents(scales: *const u8) -> __m512i {
     unsafe {
         let bytes = _mm_max_epu8(_mm_loadu_si128(scales.cast()), _mm_set1_epi8(*ORDINARY.start() as i8));
         _mm512_slli_epi32::<23>(_mm512_cvtepu8_epi32(bytes))
-    }
-}
-
-/// Sums by [`exponents`] and one more, added to the totals.
-#[inline(always)]
-unsafe fn raised(total: __m512, sum: __m512, scales: __m512i, exponent: *const u8) -> __m512 {
-    // SAFETY: the caller has the instructions, and the exponent is there.
-    unsafe {
-        let scale = _mm512_add_epi32(scales, broadcast(exponent));
-        _mm512_fmadd_ps(sum, _mm512_castsi512_ps(scale), total)
     }
 }
 

@@ -6,7 +6,9 @@
 use std::arch::x86_64::*;
 
 use mxhal_core::format::{e2m1, e4m3, quantize_row};
-use mxhal_core::{Format, Quantization, ScaleRule};
+use mxhal_core::{Format, Quantization};
+
+use crate::carry::Carry;
 
 /// Blocks whose scales are chosen at once.
 const BLOCKS: usize = 16;
@@ -66,13 +68,13 @@ unsafe fn blocks<const COLUMNS: usize, const BYTES: usize>(
     unit: f32,
     encode: impl Fn([__m512; 4]) -> Encoded,
 ) {
-    let rule = Rule::of(to);
+    let rule = Carry::of(to);
     let parts = x.chunks(BLOCKS * COLUMNS).zip(data.chunks_mut(BLOCKS * COLUMNS / ELEMENTS * BYTES));
     for ((x, data), scales) in parts.zip(scales.chunks_mut(BLOCKS)) {
         // As many as there are both whole blocks and whole registers of.
         let whole = x.len() / COLUMNS.max(ELEMENTS) * COLUMNS.max(ELEMENTS);
         let count = whole / COLUMNS;
-        let Some(bytes) = rule.scale_bytes(amaxes::<COLUMNS>(x[..whole].as_chunks().0)) else {
+        let Some(bytes) = scale_bytes(to, rule, amaxes::<COLUMNS>(x[..whole].as_chunks().0)) else {
             quantize_row(to, x, data, scales);
             continue;
         };
@@ -183,43 +185,19 @@ fn lane_maxima(m: [__m512i; BLOCKS]) -> __m512i {
     _mm512_max_epi32(_mm512_shuffle_i32x4::<0x88>(ab, cd), _mm512_shuffle_i32x4::<0xdd>(ab, cd))
 }
 
-/// [`Quantization::scale_byte`] for magnitudes that are neither tiny nor huge: an addition whose carry is the rule.
-struct Rule {
-    /// What is added to a magnitude's bits.
-    carry: i32,
-    emax: i32,
-    /// The bits of the least magnitude that is taken for one.
-    floor: i32,
-}
-
-impl Rule {
-    fn of(to: &Quantization) -> Self {
-        let (max, emax, mantissa_bits) = match to.format {
-            Format::Mxfp4 => (e2m1::MAX, e2m1::EMAX, e2m1::MANTISSA_BITS),
-            Format::Mxint8 => (127.0 / 64.0, 0, 6),
-            _ => (e4m3::MAX, e4m3::EMAX, e4m3::MANTISSA_BITS),
-        };
-        let carry = match to.rule {
-            ScaleRule::Ceil => 0x7f_ffff - (max.to_bits() & 0x7f_ffff),
-            ScaleRule::Even => 1 << (22 - mantissa_bits),
-            _ => 0,
-        };
-        Self { carry: carry.cast_signed(), emax, floor: to.amax_floor.to_bits().cast_signed() }
-    }
-
-    /// In 32 bits each; `None` if any magnitude is not 0 and so small or large that its byte might not be one. That
-    /// includes infinities and NaNs.
-    #[target_feature(enable = "avx512f")]
-    fn scale_bytes(&self, amax: __m512i) -> Option<__m512i> {
-        let amax = _mm512_max_epi32(amax, _mm512_set1_epi32(self.floor));
-        // From an exponent above every emax on.
-        let over = _mm512_sub_epi32(amax, _mm512_set1_epi32(16 << 23));
-        let ordinary = _mm512_cmplt_epu32_mask(over, _mm512_set1_epi32((253 - 16) << 23));
-        let zero = _mm512_testn_epi32_mask(amax, amax);
-        let exponents = _mm512_srli_epi32::<23>(_mm512_add_epi32(amax, _mm512_set1_epi32(self.carry)));
-        let bytes = _mm512_maskz_sub_epi32(!zero, exponents, _mm512_set1_epi32(self.emax));
-        (ordinary | zero == 0xffff).then_some(bytes)
-    }
+/// [`Quantization::scale_byte`] by [`Carry`], in 32 bits each; `None` if any magnitude is not 0 and out of its range. That
+/// includes infinities and NaNs.
+#[target_feature(enable = "avx512f")]
+fn scale_bytes(to: &Quantization, rule: Carry, amax: __m512i) -> Option<__m512i> {
+    const RANGE: std::ops::Range<u32> = Carry::RANGE;
+    let lanes = |number: u32| _mm512_set1_epi32(number.cast_signed());
+    let amax = _mm512_max_epi32(amax, lanes(to.amax_floor.to_bits()));
+    let over = _mm512_sub_epi32(amax, lanes(RANGE.start));
+    let ordinary = _mm512_cmplt_epu32_mask(over, lanes(RANGE.end - RANGE.start));
+    let zero = _mm512_testn_epi32_mask(amax, amax);
+    let exponents = _mm512_srli_epi32::<23>(_mm512_add_epi32(amax, lanes(rule.carry)));
+    let bytes = _mm512_maskz_sub_epi32(!zero, exponents, lanes(rule.emax));
+    (ordinary | zero == 0xffff).then_some(bytes)
 }
 
 /// The nearest codes of 64 values, ties to even; a magnitude of 32 or more gives any code.
