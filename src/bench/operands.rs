@@ -25,8 +25,8 @@ pub(super) struct WeightCopies {
 }
 
 impl WeightCopies {
-    /// Copies of together more than so many bytes, if that is not too many copies. All groups and copies have the same random values, each in memory of
-    /// its own.
+    /// Copies of together more than so many bytes, but no more than [`MOST_COPIES`]. All groups and copies have the same
+    /// random values, each in memory of its own.
     pub(super) fn new(
         device: &Arc<dyn Device>,
         desc: WeightsDesc,

@@ -2,8 +2,8 @@
 //!
 //! There is a table for each instruction set. That of the portable one is plain Rust, which the compiler vectorises for
 //! the target's least instruction set; it multiplies values that were decoded to float32, whatever their format. The
-//! others take MXFP4, NVFP4 and FP8 weights as they lie in their panels, with activations packed for it, and leave to
-//! the portable one what is in none, and what is out of the ordinary.
+//! others take MXFP4, NVFP4, FP8 and BF16 weights as they lie in their panels, with activations packed for it, and leave
+//! to the portable one what is in none, and what is out of the ordinary.
 
 use std::array;
 use std::hint::black_box;

@@ -5,7 +5,7 @@
 //! | numbers | record |
 //! | --- | --- |
 //! | integers: MXINT8, MXFP4 doubled | 32 int8 codes, the exponent, −12 times the sum of the codes |
-//! | floats: BF16, MXFP8; beside NVFP4 and FP8 weights MXINT8 and MXFP4 too | 32 BF16 codes, the exponent |
+//! | floats: BF16, MXFP8; beside other weights than MXFP4 MXINT8 and MXFP4 too | 32 BF16 codes, the exponent |
 //! | the same: NVFP4 beside other weights | 32 elements times their scale, which BF16 has room for, the exponent |
 //! | halves: NVFP4 doubled, beside NVFP4 | 32 int8 codes, a scale for each 16, −12 times the sum of each 16 codes |
 //!
