@@ -98,6 +98,8 @@ void barrier_init(void* barrier, unsigned count);
 /// Says that the barriers which this thread made may be arrived at by asynchronous operations.
 void barrier_publish();
 void barrier_arrive(void* barrier);
+/// Bytes that the phase waits for besides its arrivals.
+void barrier_expect(void* barrier, unsigned bytes);
 /// Sleeps until the phase of this parity has ended.
 void barrier_wait(void* barrier, unsigned parity);
 
@@ -115,6 +117,10 @@ bool knows_of(uint32_t operation);
 void commit_operations(void* barrier);
 /// That operation `operation`, not begun yet, will read shared memory: it must be written, seen and left alone.
 void check_operation_reads(const void* address, size_t bytes, uint32_t operation, const char* what);
+
+/// Begins a copy of the tile at these elements of the tensor that the map of 128 bytes describes, innermost first. It
+/// happens at any time, and the barrier then counts its bytes. What lies outside of the tensor is 0.
+void copy_tile(void* shared, const void* map, int32_t x, int32_t y, void* barrier);
 
 /// An asynchronous copy to shared memory. Until its group is waited for, reading the destination is a fault; `zeros`
 /// bytes after the copied ones are set to zero.

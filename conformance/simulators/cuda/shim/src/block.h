@@ -21,12 +21,13 @@ struct Copy {
   unsigned group;
 };
 
-/// What a thread, or a barrier, knows of: of each thread the times until which, and of the operations of the unit
-/// that works on its own the number. One more than there are threads.
+/// What a thread, or a barrier, knows of: of each thread the times until which, of the operations of the unit that works
+/// on its own the number, and of each mbarrier, as they are made, the phases that have ended.
 using Clock = std::vector<uint32_t>;
 
 inline void join(Clock& into, const Clock& other) {
-  for (size_t i = 0; i < into.size(); i++) {
+  if (into.size() < other.size()) into.resize(other.size());
+  for (size_t i = 0; i < other.size(); i++) {
     if (into[i] < other[i]) into[i] = other[i];
   }
 }
@@ -37,6 +38,10 @@ using Operation = std::function<void()>;
 struct Mbarrier {
   unsigned count;
   unsigned pending;
+  /// Bytes that this phase still waits for; below 0 where they came before they were expected.
+  int64_t bytes;
+  /// Its place in clocks.
+  unsigned entry;
   /// Phases that have ended.
   uint32_t phases;
   unsigned maker;
@@ -75,13 +80,17 @@ struct Block {
   std::vector<uint32_t> waits, waits_fenced;
   /// Operations begun and not happened, the first of them by number.
   std::deque<Operation> operations;
+  /// Copies of tiles begun and not happened: in any order.
+  std::deque<Operation> tile_copies;
   /// Counts over all blocks.
   uint32_t operations_begun = 0;
 
   /// The time of a thread, which what it writes bears.
   uint32_t time_of(unsigned thread) const { return has_clocks ? clocks[thread][thread] : 1; }
   /// Whether `thread` has learnt by barriers of what another did at this time.
-  bool knows(unsigned thread, unsigned other, uint32_t time) const { return has_clocks && clocks[thread][other] >= time; }
+  bool knows(unsigned thread, unsigned other, uint32_t time) const {
+    return has_clocks && other < clocks[thread].size() && clocks[thread][other] >= time;
+  }
 };
 
 extern thread_local Block block;
@@ -102,8 +111,17 @@ void wake(unsigned thread);
 void sleep();
 /// Joins the clocks of all threads, or of those of a warp.
 void join_clocks(unsigned first, unsigned count);
-/// Carries out the oldest operation, if there is one.
-bool carry_out_operation();
+/// Carries out the oldest operation or a copy of a tile, if there is one; `random` chooses, 0 the oldest.
+bool carry_out_operation(uint64_t random);
+/// A copy of a tile, which arrives with its bytes: `act` is given the barrier's place in clocks and the phase that tells of
+/// the copy, and gives the bytes that count.
+void begin_tile_copy(void* barrier, std::function<uint32_t(unsigned, uint32_t)> act);
+/// Shared memory that a copy of a tile begins to write: nobody may use it. Then that it is written, which is known to
+/// whoever knows that this phase of the barrier at this place of clocks has ended.
+void begin_tile_write(void* address, size_t bytes);
+void end_tile_write(void* address, size_t bytes, unsigned entry, uint32_t phase);
+/// What a copy of a tile reads of device memory.
+void check_tile_read(const void* address, size_t bytes);
 /// Who sleeps at which mbarrier, for the description of a deadlock.
 std::string describe_sleepers();
 /// What must not be left behind by a block; empty if nothing is.

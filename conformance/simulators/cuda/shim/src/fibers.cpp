@@ -115,9 +115,9 @@ void fiber_main() {
 
 [[noreturn]] void go_on() {
   // Operations happen as late as can be, when nobody else can go on, or now and then as the seed has it.
-  if (scheduler.random % 16 == 5) carry_out_operation();
+  if (scheduler.random % 16 == 5) carry_out_operation(scheduler.random >> 4);
   while (scheduler.ready.count == 0) {
-    if (!carry_out_operation()) _longjmp(scheduler.home, 1);
+    if (scheduler.live == 0 || !carry_out_operation(scheduler.random >> 4)) _longjmp(scheduler.home, 1);
   }
   enter(pop());
 }

@@ -36,15 +36,31 @@ Mbarrier& barrier_at(const void* address, const char* what) {
   return barrier;
 }
 
-/// One arrival, which brings what `clock` knows.
-void arrive(Mbarrier& barrier, const Clock& clock) {
-  join(barrier.arriving, clock);
-  if (--barrier.pending != 0) return;
+/// Ends the phase if all arrivals and all bytes are there.
+void end_phase(Mbarrier& barrier) {
+  if (barrier.pending != 0 || barrier.bytes != 0) return;
   barrier.pending = barrier.count;
   barrier.phases++;
   join(barrier.arrived, barrier.arriving);
+  if (barrier.arrived.size() <= barrier.entry) barrier.arrived.resize(barrier.entry + 1);
+  barrier.arrived[barrier.entry] = barrier.phases;
   for (unsigned thread : barrier.sleepers) wake(thread);
   barrier.sleepers.clear();
+}
+
+/// One arrival, which brings what `clock` knows.
+void arrive(Mbarrier& barrier, const Clock& clock) {
+  if (barrier.pending == 0) fault("an arrival more than the %u of the mbarrier's phase", barrier.count);
+  join(barrier.arriving, clock);
+  barrier.pending--;
+  end_phase(barrier);
+}
+
+/// More bytes to wait for, or fewer.
+void change_bytes(Mbarrier& barrier, int64_t by) {
+  constexpr int64_t most = (1 << 20) - 1;
+  barrier.bytes += by;
+  if (barrier.bytes > most || barrier.bytes < -most) fault("an mbarrier counts %lld bytes: it can count %lld", (long long)barrier.bytes, (long long)most);
 }
 
 void begin(Operation operation) {
@@ -60,7 +76,8 @@ void barrier_init(void* address, unsigned count) {
   if (count == 0) fault("mbarrier of no arrivals");
   if (!block.has_clocks) begin_clocks();
   Clock nothing(block.threads + 1, 0);
-  block.mbarriers[shared_offset(address)] = {count, count, 0, state.thread, block.epoch, false, nothing, nothing, {}};
+  unsigned entry = block.threads + 1 + unsigned(block.mbarriers.size());
+  block.mbarriers[shared_offset(address)] = {count, count, 0, entry, 0, state.thread, block.epoch, false, nothing, nothing, {}};
 }
 
 void barrier_publish() {
@@ -83,6 +100,22 @@ void barrier_wait(void* address, unsigned parity) {
   }
   join(block.clocks[state.thread], barrier.arrived);
   block.waits[state.thread]++;
+}
+
+void barrier_expect(void* address, unsigned bytes) {
+  Mbarrier& barrier = barrier_at(address, "expectation");
+  change_bytes(barrier, bytes);
+  end_phase(barrier);
+}
+
+void begin_tile_copy(void* address, std::function<uint32_t(unsigned, uint32_t)> act) {
+  Mbarrier& barrier = barrier_at(address, "copy of a tile");
+  if (!barrier.published) fault("copy of a tile to an mbarrier that was never published to asynchronous operations");
+  // Elements of a map stay where they are.
+  block.tile_copies.push_back([&barrier, act = std::move(act)] {
+    change_bytes(barrier, -int64_t(act(barrier.entry, barrier.phases + 1)));
+    end_phase(barrier);
+  });
 }
 
 void fence_asynchronous_proxy() { block.fences[state.thread]++; }
@@ -117,10 +150,14 @@ void join_clocks(unsigned first, unsigned count) {
   }
 }
 
-bool carry_out_operation() {
-  if (block.operations.empty()) return false;
-  Operation operation = std::move(block.operations.front());
-  block.operations.pop_front();
+bool carry_out_operation(uint64_t random) {
+  bool is_copy = block.operations.empty() || random % 2 != 0;
+  auto& among = is_copy && !block.tile_copies.empty() ? block.tile_copies : block.operations;
+  if (among.empty()) return false;
+  // Copies keep no order, operations do.
+  size_t place = &among == &block.tile_copies ? random / 2 % among.size() : 0;
+  Operation operation = std::move(among[place]);
+  among.erase(among.begin() + ptrdiff_t(place));
   operation();
   return true;
 }
@@ -133,12 +170,14 @@ std::string describe_sleepers() {
             " the first, wait at the mbarrier at offset " + std::to_string(offset) + ", phase " +
             std::to_string(barrier.phases) + ", for " + std::to_string(barrier.pending) + " of " +
             std::to_string(barrier.count) + " arrivals";
+    if (barrier.bytes != 0) text += " and " + std::to_string(barrier.bytes) + " bytes";
   }
   return text;
 }
 
 std::string describe_leftovers() {
   if (!block.operations.empty()) return std::to_string(block.operations.size()) + " asynchronous operations that nobody waited for";
+  if (!block.tile_copies.empty()) return std::to_string(block.tile_copies.size()) + " copies of tiles that nobody waited for";
   if (unsigned columns = allocated_tensor_columns()) return std::to_string(columns) + " columns of tensor memory not freed";
   return {};
 }

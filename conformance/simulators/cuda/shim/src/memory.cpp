@@ -34,6 +34,9 @@ struct Byte {
   uint32_t write_fence;
   /// The last operation that reads it.
   uint32_t operation;
+  /// Where a copy of a tile wrote it: the place in clocks of its barrier, and the phase that says so; 0 where a thread did.
+  uint32_t tile_entry;
+  uint32_t tile_phase;
   uint16_t writer;
   uint16_t reader;
   bool read_by_lanes;
@@ -111,6 +114,11 @@ bool unordered(unsigned thread, uint32_t epoch, uint32_t lane_epoch, uint32_t ti
   return thread / 32 != state.thread / 32 || lane_epoch == warp_epoch();
 }
 
+/// Whether a copy of a tile wrote the byte, and this thread has not learnt of it.
+bool awaits_tile(const Byte& byte) {
+  return byte.tile_entry != 0 && !block.knows(state.thread, byte.tile_entry, byte.tile_phase);
+}
+
 void read_shared(const void* address, size_t bytes) {
   size_t offset = offset_of(address, bytes, "read");
   uint32_t lane_epoch = warp_epoch();
@@ -120,6 +128,7 @@ void read_shared(const void* address, size_t bytes) {
       fault("read at offset %zu of shared memory, whose asynchronous copy was not waited for", i);
     }
     if (byte.written_in_block != block.serial) fault("read at offset %zu of shared memory, which nobody wrote", i);
+    if (awaits_tile(byte)) fault("read at offset %zu of shared memory, whose copy of a tile was not waited for", i);
     if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) race("read after write", i, byte.writer);
     if (byte.read_epoch != block.epoch) {
       byte.read_by_lanes = byte.read_by_warps = false;
@@ -134,33 +143,39 @@ void read_shared(const void* address, size_t bytes) {
   }
 }
 
+/// Says that this thread writes the byte at `i`: a fault where others may still use it.
+Byte& written(size_t i, const char* what) {
+  Byte& byte = memory.bytes[i];
+  uint32_t lane_epoch = warp_epoch();
+  if (byte.written_in_block == block.serial) {
+    if (awaits_tile(byte)) fault("%s at offset %zu of shared memory, whose copy of a tile was not waited for", what, i);
+    if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) race("write after write", i, byte.writer);
+    if (byte.operation != 0 && !knows_of(byte.operation)) {
+      fault("%s at offset %zu of shared memory, which an asynchronous operation may still read: nobody waited for it", what, i);
+    }
+    // Of several readers the last speaks for all where a barrier in shared memory came after it.
+    bool read_since = byte.read_epoch == block.epoch && !block.knows(state.thread, byte.reader, byte.read_time);
+    bool others_read = read_since && (byte.read_by_warps || (byte.read_by_lanes && byte.read_warp_epoch == lane_epoch));
+    if (others_read || (read_since && unordered(byte.reader, byte.read_epoch, byte.read_warp_epoch, byte.read_time))) {
+      race("write after read", i, byte.reader);
+    }
+  }
+  byte.written_in_block = block.serial;
+  byte.write_epoch = block.epoch;
+  byte.write_warp_epoch = lane_epoch;
+  byte.write_time = block.time_of(state.thread);
+  byte.write_fence = block.fences[state.thread];
+  byte.operation = 0;
+  byte.tile_entry = 0;
+  byte.writer = uint16_t(state.thread);
+  byte.in_flight = false;
+  return byte;
+}
+
 void write_shared(const void* address, size_t bytes, bool in_flight) {
   if (!checked) return;
   size_t offset = offset_of(address, bytes, "write");
-  uint32_t lane_epoch = warp_epoch();
-  for (size_t i = offset; i < offset + bytes; i++) {
-    Byte& byte = memory.bytes[i];
-    if (byte.written_in_block == block.serial) {
-      if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) race("write after write", i, byte.writer);
-      if (byte.operation != 0 && !knows_of(byte.operation)) {
-        fault("write at offset %zu of shared memory, which an asynchronous operation may still read: nobody waited for it", i);
-      }
-      // Of several readers the last speaks for all where a barrier in shared memory came after it.
-      bool read_since = byte.read_epoch == block.epoch && !block.knows(state.thread, byte.reader, byte.read_time);
-      bool others_read = read_since && (byte.read_by_warps || (byte.read_by_lanes && byte.read_warp_epoch == lane_epoch));
-      if (others_read || (read_since && unordered(byte.reader, byte.read_epoch, byte.read_warp_epoch, byte.read_time))) {
-        race("write after read", i, byte.reader);
-      }
-    }
-    byte.written_in_block = block.serial;
-    byte.write_epoch = block.epoch;
-    byte.write_warp_epoch = lane_epoch;
-    byte.write_time = block.time_of(state.thread);
-    byte.write_fence = block.fences[state.thread];
-    byte.operation = 0;
-    byte.writer = uint16_t(state.thread);
-    byte.in_flight = in_flight;
-  }
+  for (size_t i = offset; i < offset + bytes; i++) written(i, "write").in_flight = in_flight;
 }
 
 /// The pages of this library, whose tables kernels may read.
@@ -239,6 +254,7 @@ void begin_block() {
   block.epoch++;
   block.mbarriers.clear();
   block.operations.clear();
+  block.tile_copies.clear();
   block.has_clocks = false;
   block.waits.assign(block.threads, 0);
   block.waits_fenced.assign(block.threads, 0);
@@ -265,14 +281,44 @@ void check_operation_reads(const void* address, size_t bytes, uint32_t operation
     Byte& byte = memory.bytes[i];
     if (byte.written_in_block != block.serial) fault("%s reads offset %zu of shared memory, which nobody wrote", what, i);
     if (byte.in_flight) fault("%s reads offset %zu of shared memory, whose asynchronous copy was not waited for", what, i);
+    if (awaits_tile(byte)) fault("%s reads offset %zu of shared memory, whose copy of a tile was not waited for", what, i);
+    byte.operation = operation;
+    // Copies of tiles are seen by operations as they are.
+    if (byte.tile_entry != 0) continue;
     if (byte.write_fence == block.fences[byte.writer]) {
       fault("%s reads offset %zu of shared memory, which thread %u wrote without a fence of the asynchronous proxy after it", what, i, byte.writer);
     }
     if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) {
       fault("race: %s reads offset %zu of shared memory, which thread %u wrote, and nothing waits for it", what, i, byte.writer);
     }
-    byte.operation = operation;
   }
+}
+
+void begin_tile_write(void* address, size_t bytes) {
+  if (!checked) return;
+  size_t offset = offset_of(address, bytes, "copy of a tile");
+  for (size_t i = offset; i < offset + bytes; i++) {
+    const Byte& before = memory.bytes[i];
+    if (before.written_in_block == block.serial && before.tile_entry == 0 && before.write_fence == block.fences[before.writer]) {
+      fault("copy of a tile to offset %zu of shared memory, which thread %u wrote without a fence of the asynchronous proxy after it", i, before.writer);
+    }
+    Byte& byte = written(i, "copy of a tile");
+    // No barrier is there, so that nobody knows of it until it has happened.
+    byte.tile_entry = UINT32_MAX;
+  }
+}
+
+void end_tile_write(void* address, size_t bytes, unsigned entry, uint32_t phase) {
+  if (!checked) return;
+  size_t offset = offset_of(address, bytes, "copy of a tile");
+  for (size_t i = offset; i < offset + bytes; i++) {
+    memory.bytes[i].tile_entry = entry;
+    memory.bytes[i].tile_phase = phase;
+  }
+}
+
+void check_tile_read(const void* address, size_t bytes) {
+  if (checked) access_device(address, bytes, "copy of a tile");
 }
 
 void* static_shared_bytes(const char* file, int line, size_t bytes, size_t alignment) {

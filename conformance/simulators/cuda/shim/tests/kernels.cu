@@ -208,3 +208,70 @@ OPERATES(operated_not_fenced, steps.fences_tensor = false)
 OPERATES(operated_not_freed, steps.frees = false)
 OPERATES(operated_past_columns, steps.columns = 33)
 OPERATES(operated_overwritten, steps.writes_too_early = true)
+
+// Copies of tiles. Of 64 threads the first begins one of 4 rows of 128 bytes, and all give what came.
+
+struct alignas(64) MapBytes {
+  uint64_t words[16];
+};
+
+struct alignas(1024) Tile {
+  int words[128];
+  uint64_t barrier;
+};
+
+struct TileSteps {
+  unsigned expects = 512;
+  bool publishes = true;
+  bool waits = true;
+  int x = 0;
+  bool is_padded = false;
+  int written_before = 0;
+  bool fences = true;
+  bool copies_again = false;
+};
+
+inline void copy_one_tile(const MapBytes& map, int y, int* to, TileSteps steps) {
+  MXHAL_SHARED(Tile, shared);
+  int i = threadIdx.x;
+  if (i == 0) {
+    emulation::barrier_init(&shared.barrier, 1);
+    if (steps.publishes) emulation::barrier_publish();
+    for (int word = 0; word < steps.written_before; word++) shared.words[word] = word;
+    if (steps.fences) emulation::fence_asynchronous_proxy();
+    emulation::barrier_expect(&shared.barrier, steps.expects);
+    emulation::copy_tile(shared.words, &map, steps.x, y, &shared.barrier);
+    if (steps.copies_again) emulation::copy_tile(shared.words, &map, steps.x, y, &shared.barrier);
+    emulation::barrier_arrive(&shared.barrier);
+  }
+  __syncthreads();
+  if (steps.waits) {
+    emulation::barrier_wait(&shared.barrier, 0);
+    if (steps.is_padded) {
+      to[i] = shared.words[i / 2 * 4 + i % 2];
+    } else {
+      to[i] = shared.words[i];
+      to[64 + i] = shared.words[64 + i];
+    }
+  }
+}
+
+#define COPIES_TILE(name, step)                                                     \
+  extern "C" __global__ void name(const MapBytes map, int y, int* to) {             \
+    TileSteps steps;                                                                \
+    step;                                                                           \
+    copy_one_tile(map, y, to, steps);                                               \
+  }                                                                                 \
+  MXHAL_KERNEL(name)
+
+COPIES_TILE(tile, )
+COPIES_TILE(tile_along, steps.x = 16)
+COPIES_TILE(tile_padded, steps.expects = 256; steps.is_padded = true)
+COPIES_TILE(tile_gaps, steps.expects = 256)
+COPIES_TILE(tile_after_writing, steps.written_before = 5)
+COPIES_TILE(tile_not_expected, steps.expects = 0)
+COPIES_TILE(tile_expected_more, steps.expects = 528)
+COPIES_TILE(tile_unpublished, steps.publishes = false)
+COPIES_TILE(tile_left, steps.waits = false)
+COPIES_TILE(tile_over_unfenced_writes, steps.written_before = 5; steps.fences = false)
+COPIES_TILE(tile_over_a_copy, steps.copies_again = true)
