@@ -18,12 +18,14 @@
 
 mod build;
 mod kernels;
+mod tensor_map;
 
 use core::fmt;
 use std::path::PathBuf;
 
 pub use build::{compile, kernel_sources};
 pub use kernels::{Kernels, Shape};
+pub use tensor_map::{Tiled, encode_tensor_map};
 
 /// Whether memory accesses are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -11,3 +11,4 @@ mod memory;
 mod module;
 mod pool;
 mod stream;
+mod tensor_map;

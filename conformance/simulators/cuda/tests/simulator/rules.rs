@@ -159,3 +159,41 @@ fn memory_ends_and_a_pool_keeps_what_its_threshold_says() {
     assert_eq!(reserved(), 0);
     assert_eq!(call!(cuda, "cuMemAlloc_v2", &mut other => *mut u64, 512 << 10 => usize), 0);
 }
+
+/// A `CUtensorMap`, as far apart as the driver wants it.
+#[repr(C, align(64))]
+struct Map([u64; 17]);
+
+#[test]
+fn a_tensor_map_is_encoded_where_its_numbers_are_allowed() {
+    let cuda = Cuda::open();
+    let mut map = Map([7; 17]);
+    let mut encode = |byte: usize, rank: u32, address: u64, strides: *const u64, swizzle: u32| {
+        let (extents, tile, ones) = ([256_u64, 3], [128_u32, 128], [1_u32, 1]);
+        let place = map.0.as_mut_ptr().wrapping_byte_add(byte);
+        let code = call!(
+            cuda, "cuTensorMapEncodeTiled", place => *mut u64, 14 => u32, rank => u32, address => u64,
+            extents.as_ptr() => *const u64, strides => *const u64, tile.as_ptr() => *const u32,
+            ones.as_ptr() => *const u32, 0 => u32, swizzle => u32, 3 => u32, 0 => u32
+        );
+        (code, map.0[0], map.0[1])
+    };
+    let strides = [128_u64];
+    let strides = strides.as_ptr();
+    assert_eq!(encode(0, 2, 0x1000, strides, 3).0, 3, "before cuInit");
+    assert_eq!(call!(cuda, "cuInit", 0 => u32), 0);
+    assert_eq!(encode(8, 2, 0x1000, strides, 3).0, 1, "a map between the places for one");
+    assert_eq!(encode(0, 6, 0x1000, strides, 3).0, 1, "a rank of 6");
+    assert_eq!(encode(0, 2, 0x1000, ptr::null(), 3).0, 1, "no strides");
+    assert_eq!(encode(0, 2, 0x1010, strides, 3).0, 1, "an address that is no multiple of 32");
+    assert_eq!(encode(0, 2, 0x1000, strides, 2), (1, 7, 7), "a swizzle that spread codes do not have");
+    // Without a context, and of memory that nobody allocated.
+    let head = u32::from_ne_bytes(*b"TMAP");
+    let (code, first, address) = encode(0, 2, 0x1000, strides, 3);
+    assert_eq!((code, first.to_ne_bytes()[..4] == head.to_ne_bytes(), address), (0, true, 0x1000));
+    assert_eq!(
+        (encode(0, 1, 0x1000, ptr::null(), 0).0, map.0[16]),
+        (0, 7),
+        "strides of a row, beyond the map"
+    );
+}
