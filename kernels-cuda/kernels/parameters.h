@@ -130,6 +130,18 @@ struct ProductParameters {
   uint32_t w_factor_per_row;
 };
 
+/// What the copies of the Tensor Memory Accelerator find a matrix by: a CUtensorMap, which the driver writes.
+struct alignas(64) TensorMap {
+  uint64_t words[16];
+};
+
+/// Of the products in tensor memory.
+struct TensorProductParameters {
+  TensorMap w;
+  TensorMap a;
+  ProductParameters product;
+};
+
 /// Of both kernels of a layer of experts for few tokens.
 struct MoeParameters {
   const uint8_t* x;
@@ -178,4 +190,5 @@ MXHAL_SIZE(PermuteParameters, 56);
 MXHAL_SIZE(PermuteRowsParameters, 104);
 MXHAL_SIZE(CombineParameters, 64);
 MXHAL_SIZE(ProductParameters, 144);
+MXHAL_SIZE(TensorProductParameters, 448);
 MXHAL_SIZE(MoeParameters, 208);

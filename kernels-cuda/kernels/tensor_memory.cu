@@ -364,37 +364,37 @@ __device__ __forceinline__ void tensor_product(const ProductParameters& p) {
 
 // On other targets these kernels are there and trap: which kernel a device may run is in src/kernel.rs.
 #if defined(MXHAL_EMULATED) || MXHAL_FAMILY == 1000
-#define TENSOR_PRODUCT(kind, rows) tensor_product<kind, rows>(p)
+#define TENSOR_PRODUCT(kind, rows) tensor_product<kind, rows>(given.product)
 #else
 #define TENSOR_PRODUCT(kind, rows) __trap()
 #endif
 
-extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_w4a4_128(const __grid_constant__ ProductParameters p) {
+extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_w4a4_128(const __grid_constant__ TensorProductParameters given) {
   TENSOR_PRODUCT(Kind::MXF4, 128);
 }
 MXHAL_KERNEL(product_tensor_w4a4_128)
 
-extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_w4a4_32(const __grid_constant__ ProductParameters p) {
+extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_w4a4_32(const __grid_constant__ TensorProductParameters given) {
   TENSOR_PRODUCT(Kind::MXF4, 32);
 }
 MXHAL_KERNEL(product_tensor_w4a4_32)
 
-extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_w4a8_128(const __grid_constant__ ProductParameters p) {
+extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_w4a8_128(const __grid_constant__ TensorProductParameters given) {
   TENSOR_PRODUCT(Kind::MXF8F6F4, 128);
 }
 MXHAL_KERNEL(product_tensor_w4a8_128)
 
-extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_w4a8_32(const __grid_constant__ ProductParameters p) {
+extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_w4a8_32(const __grid_constant__ TensorProductParameters given) {
   TENSOR_PRODUCT(Kind::MXF8F6F4, 32);
 }
 MXHAL_KERNEL(product_tensor_w4a8_32)
 
-extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_nvfp4_128(const __grid_constant__ ProductParameters p) {
+extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_nvfp4_128(const __grid_constant__ TensorProductParameters given) {
   TENSOR_PRODUCT(Kind::NVFP4, 128);
 }
 MXHAL_KERNEL(product_tensor_nvfp4_128)
 
-extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_nvfp4_32(const __grid_constant__ ProductParameters p) {
+extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_nvfp4_32(const __grid_constant__ TensorProductParameters given) {
   TENSOR_PRODUCT(Kind::NVFP4, 32);
 }
 MXHAL_KERNEL(product_tensor_nvfp4_32)

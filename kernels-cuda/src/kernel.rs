@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::parameters::{
     CombineParameters, DequantizeParameters, MoeParameters, PermuteParameters, PermuteRowsParameters,
-    ProductParameters, QuantizeParameters, RouteParameters, SwiGluParameters,
+    ProductParameters, QuantizeParameters, RouteParameters, SwiGluParameters, TensorProductParameters,
 };
 
 /// What device code is made for.
@@ -91,12 +91,12 @@ kernels! {
     "permute_rows"         PermuteRowsParameters,  128, EVERYWHERE;
     "product_nvfp4_128"    ProductParameters,      256, SM_120;
     "product_nvfp4_32"     ProductParameters,      256, SM_120;
-    "product_tensor_nvfp4_128" ProductParameters,  160, SM_100;
-    "product_tensor_nvfp4_32"  ProductParameters,  160, SM_100;
-    "product_tensor_w4a4_128"  ProductParameters,  160, SM_100;
-    "product_tensor_w4a4_32"   ProductParameters,  160, SM_100;
-    "product_tensor_w4a8_128"  ProductParameters,  160, SM_100;
-    "product_tensor_w4a8_32"   ProductParameters,  160, SM_100;
+    "product_tensor_nvfp4_128" TensorProductParameters, 160, SM_100;
+    "product_tensor_nvfp4_32"  TensorProductParameters, 160, SM_100;
+    "product_tensor_w4a4_128"  TensorProductParameters, 160, SM_100;
+    "product_tensor_w4a4_32"   TensorProductParameters, 160, SM_100;
+    "product_tensor_w4a8_128"  TensorProductParameters, 160, SM_100;
+    "product_tensor_w4a8_32"   TensorProductParameters, 160, SM_100;
     "product_w4a4_128"     ProductParameters,      256, SM_120;
     "product_w4a4_32"      ProductParameters,      256, SM_120;
     "product_w4a8_128"     ProductParameters,      256, SM_120;

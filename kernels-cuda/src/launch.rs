@@ -209,12 +209,14 @@ impl Product {
     /// | any other | | | | wide |
     ///
     /// NVFP4 rows whose bytes are no multiple of 16 (K no multiple of 32) go the wide way, and so do MXFP4 weights in
-    /// another [`NibbleOrder`] than [`NibbleOrder::for_activation`] says.
+    /// another [`NibbleOrder`] than [`NibbleOrder::for_activation`] says, or with rows that are not padded as
+    /// [`code_row_multiple`] says.
     pub fn choose(target: Target, parameters: &ProductParameters) -> Self {
         let rows = parameters.m.div_ceil(parameters.groups.max(1));
         let tile = if rows <= 64 { 32 } else { 128 };
         let tensor_tile = if rows <= 32 { 32 } else { 128 };
         let in_order = parameters.w_halves == 0;
+        let is_padded = parameters.w_stride.is_multiple_of(code_row_multiple(target, parameters.a_format));
         // Of decode: within a group offsets have 32 bits.
         let is_small = u64::from(parameters.n).saturating_mul(parameters.w_stride) <= u64::from(u32::MAX);
         let aligned = (parameters.a_stride | parameters.w_stride).is_multiple_of(16)
@@ -224,7 +226,9 @@ impl Product {
                 Self::Decode
             }
             (format::MXFP4, format::MXFP4, Target::Blackwell100) => Self::TensorW4A4(tensor_tile),
-            (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell100) if in_order => {
+            (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell100)
+                if in_order && is_padded =>
+            {
                 Self::TensorW4A8(tensor_tile)
             }
             (format::NVFP4, format::NVFP4, Target::Blackwell100) if aligned => Self::TensorNvfp4(tensor_tile),
@@ -325,10 +329,22 @@ const fn tensor_shared_bytes(rows: u32, scale_tiles: u32) -> u32 {
     (stages * ((128 + rows) * 128 + 2 * 512 * scale_tiles) + 8 * barriers + 4).next_multiple_of(1024)
 }
 
+/// What the bytes of a row of codes are a multiple of, in MXFP4 weights that are prepared for activations of this format
+/// on this target: of K/2 bytes, what is missing is zeros.
+///
+/// Tensor maps of 4-bit codes that land in 8 bits each, which W4A8 on `sm_100f` reads weights by, want 128 codes
+/// (`cuda.h`, `cuTensorMapEncodeTiled`). K is a multiple of 32, so that all others need none.
+pub const fn code_row_multiple(target: Target, activation: u32) -> u64 {
+    match (activation, target) {
+        (format::MXFP8 | format::MXFP8_G128, Target::Blackwell100) => 64,
+        _ => 1,
+    }
+}
+
 /// How the codes of a block of 32 lie in its 16 bytes, in prepared MXFP4 weights.
 ///
-/// Rows of codes are as in the checkpoint, K/2 bytes each; rows of scales are padded to a multiple of 4 bytes, with any
-/// byte but 255.
+/// Rows of codes are K/2 bytes each, padded to a multiple of [`code_row_multiple`] bytes; rows of scales are padded to a
+/// multiple of 4 bytes, with any byte but 255.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NibbleOrder {
     /// Byte j holds elements 2j (low nibble) and 2j + 1: as in the checkpoint.
@@ -381,6 +397,28 @@ mod tests {
         let halves = NibbleOrder::Halves.from_order(block);
         assert_eq!(halves[3], block[1] >> 4 | (block[9] & 0xf0));
         assert_eq!(NibbleOrder::Halves.to_order(halves), block);
+    }
+
+    #[test]
+    fn rows_of_codes_that_are_not_padded_go_the_wide_way() {
+        let p = ProductParameters {
+            m: 100,
+            n: 128,
+            k: 96,
+            groups: 1,
+            a_format: format::MXFP8,
+            w_format: format::MXFP4,
+            a_stride: 96,
+            w_stride: 64,
+            ..Default::default()
+        };
+        assert_eq!(code_row_multiple(Target::Blackwell100, p.a_format), 64);
+        assert_eq!(Product::choose(Target::Blackwell100, &p), Product::TensorW4A8(128));
+        let as_they_come = ProductParameters { w_stride: 48, ..p };
+        assert_eq!(Product::choose(Target::Blackwell100, &as_they_come), Product::Wide);
+        assert_eq!(Product::choose(Target::Blackwell120, &as_they_come), Product::W4A8(128));
+        let four_bits = ProductParameters { a_format: format::MXFP4, a_stride: 48, ..as_they_come };
+        assert_eq!(Product::choose(Target::Blackwell100, &four_bits), Product::TensorW4A4(128));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Addresses are of device memory, multiples of 16; 0 for what is absent. Formats are numbers of `mxhal_format`, rules
 //! of `mxhal_scale_rule`. Tensors are contiguous where no stride is given; strides are in bytes, from row to row.
 
+use crate::tensor_map::TensorMap;
+
 /// An address in device memory.
 pub type Address = u64;
 
@@ -211,7 +213,7 @@ parameters! {
         output: u32,
     }
 
-    /// Of every product: `decode_*`, `product_*`.
+    /// Of every product, `decode_*` and `product_*`; of those in tensor memory within [`TensorProductParameters`].
     ProductParameters, 144 bytes {
         /// `[m, k]` of format `a_format`.
         a: Address,
@@ -235,7 +237,7 @@ parameters! {
         a_stride: u64,
         /// From row to row of `a_scales`.
         a_scales_stride: u64,
-        /// From row to row of `w`; a multiple of 16 but for `product_wide`.
+        /// From row to row of `w`; a multiple of 16 but for `product_wide`, of 64 for `product_tensor_w4a8`.
         w_stride: u64,
         /// From row to row of `w_scales`; a multiple of 4 for `product_w4a4` and `product_w4a8`.
         w_scales_stride: u64,
@@ -259,6 +261,16 @@ parameters! {
         w_halves: u32,
         /// 1 for a factor a row of `w`, 0 for one factor.
         w_factor_per_row: u32,
+    }
+
+    /// Of `product_tensor_*`. Its alignment is that of a map.
+    TensorProductParameters, 448 bytes {
+        /// Of the weights, as [`ProductParameters::tensor_maps`] describes it.
+        w: TensorMap,
+        /// Of the activations.
+        a: TensorMap,
+        /// The product.
+        product: ProductParameters,
     }
 
     /// Of `moe_gate_up` and `moe_down`: a layer of experts, for few tokens.

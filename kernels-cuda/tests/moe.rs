@@ -10,7 +10,7 @@ use mxhal_kernels_cuda::parameters::{
     Address, CombineParameters, MoeParameters, PermuteParameters, PermuteRowsParameters, ProductParameters,
     QuantizeParameters, SwiGluParameters,
 };
-use mxhal_kernels_cuda::{NibbleOrder, Product};
+use mxhal_kernels_cuda::{NibbleOrder, Product, Target, code_row_multiple};
 
 /// A layer with random weights, and the tokens and routes of a run.
 #[derive(Clone, Debug)]
@@ -99,6 +99,25 @@ impl Layer {
         self.tokens * self.top_k
     }
 
+    /// Bytes from row to row of codes of `k` columns: in order, as they are padded on `sm_100f`.
+    fn code_stride(&self, k: usize) -> usize {
+        let multiple = match self.order {
+            NibbleOrder::InOrder => code_row_multiple(Target::Blackwell100, self.format),
+            NibbleOrder::Halves => 1,
+        };
+        (k / 2).next_multiple_of(multiple as usize)
+    }
+
+    /// Rows of codes with their padding.
+    fn codes(&self, w: &[Vec<u8>; 2], k: usize) -> Vec<u8> {
+        let mut codes = Vec::new();
+        for row in w[0].chunks(k / 2) {
+            codes.extend_from_slice(row);
+            codes.resize(codes.len().next_multiple_of(self.code_stride(k)), 0);
+        }
+        codes
+    }
+
     fn output_bytes(&self) -> usize {
         self.tokens * self.hidden * if self.output == F32 { 4 } else { 2 }
     }
@@ -110,18 +129,18 @@ impl Layer {
             ids: device.copy(&self.ids),
             weights: device.copy(&self.weights),
             expert_map: self.expert_map.as_ref().map_or(0, |map| device.copy(map)),
-            gate_up: device.copy(&self.gate_up[0]),
+            gate_up: device.copy(&self.codes(&self.gate_up, self.hidden)),
             gate_up_scales: device.copy(&self.gate_up[1]),
             gate_up_bias: self.gate_up_bias.as_ref().map_or(0, |bias| device.copy(bias)),
-            down: device.copy(&self.down[0]),
+            down: device.copy(&self.codes(&self.down, self.inner)),
             down_scales: device.copy(&self.down[1]),
             down_bias: self.down_bias.as_ref().map_or(0, |bias| device.copy(bias)),
             addend: self.addend.as_ref().map_or(0, |addend| device.copy(addend)),
             activated: device.alloc(self.slots() * self.inner * 2),
             y: device.alloc(self.output_bytes()),
-            gate_up_stride: (self.hidden / 2) as u64,
+            gate_up_stride: self.code_stride(self.hidden) as u64,
             gate_up_scales_stride: (self.hidden / 32).next_multiple_of(4) as u64,
-            down_stride: (self.inner / 2) as u64,
+            down_stride: self.code_stride(self.inner) as u64,
             down_scales_stride: (self.inner / 32).next_multiple_of(4) as u64,
             tokens: self.tokens as u32,
             hidden: self.hidden as u32,
@@ -290,14 +309,14 @@ impl Layer {
         let p = ProductParameters {
             a: a[0],
             a_scales: a[1],
-            w: device.copy(&w[0]),
+            w: device.copy(&self.codes(w, k)),
             w_scales: device.copy(&w[1]),
             bias: bias.as_ref().map_or(0, |bias| device.copy(bias)),
             counts,
             y: device.alloc(self.slots() * n * 2),
             a_stride: bytes[0] as u64,
             a_scales_stride: bytes[1] as u64,
-            w_stride: (k / 2) as u64,
+            w_stride: self.code_stride(k) as u64,
             w_scales_stride: (k / 32).next_multiple_of(4) as u64,
             m: self.slots() as u32,
             n: n as u32,

@@ -11,7 +11,7 @@ use emulated::{Device, Random};
 use mxhal_cuda_emulation::{Checks, Kernels, compile};
 use mxhal_kernels_cuda::format::{F32, MXFP4, MXFP8, MXFP8_G128};
 use mxhal_kernels_cuda::parameters::ProductParameters;
-use mxhal_kernels_cuda::{Kernel, Launch, Product};
+use mxhal_kernels_cuda::{Kernel, Launch, Product, Target, code_row_multiple};
 
 /// What finds a mutant.
 enum Found {
@@ -29,6 +29,7 @@ struct Subject {
     /// What the file's kernels begin with, of which one is kept.
     kernels: &'static str,
     product: Product,
+    target: Target,
     w_halves: u32,
     /// What is changed, from what to what; the first changes nothing.
     mutants: &'static [(&'static str, &'static str, &'static str, Found)],
@@ -39,6 +40,7 @@ const TENSOR_MEMORY: Subject = Subject {
     kernel: "product_tensor_w4a8_32",
     kernels: "extern \"C\"",
     product: Product::TensorW4A8(32),
+    target: Target::Blackwell100,
     w_halves: 0,
     mutants: TENSOR_MEMORY_MUTANTS,
 };
@@ -48,6 +50,7 @@ const WARPGROUPS: Subject = Subject {
     kernel: "product_wgmma_mx_32",
     kernels: "\nWGMMA(",
     product: Product::Wgmma(32),
+    target: Target::Hopper,
     w_halves: 1,
     mutants: WARPGROUPS_MUTANTS,
 };
@@ -287,8 +290,13 @@ fn run(
     };
     // No NaN among codes and scales.
     let (a, a_scales) = (bytes(m * k, 0x7f, 0), bytes(m * k / block, 9, 124));
-    let (w, w_scales) =
+    let (codes, w_scales) =
         (bytes(groups * n * k / 2, 256, 0), bytes(groups * n * (k / 32).next_multiple_of(4), 9, 124));
+    let w_stride = (k / 2).next_multiple_of(code_row_multiple(subject.target, a_format) as usize);
+    let mut w = vec![0; groups * n * w_stride];
+    for (row, codes) in w.chunks_mut(w_stride).zip(codes.chunks(k / 2)) {
+        row[..k / 2].copy_from_slice(codes);
+    }
     let mut device = Device::on(kernels, seed);
     let parameters = ProductParameters {
         a: device.copy(&a),
@@ -299,7 +307,7 @@ fn run(
         y: device.alloc(m * n * 4),
         a_stride: k as u64,
         a_scales_stride: (k / block) as u64,
-        w_stride: (k / 2) as u64,
+        w_stride: w_stride as u64,
         w_scales_stride: (k / 32).next_multiple_of(4) as u64,
         m: m as u32,
         n: n as u32,
@@ -314,7 +322,7 @@ fn run(
     let launch = subject.product.launch(&parameters);
     let kernel = Kernel { name: format!("mutant_{mutant}").leak(), ..*launch.kernel };
     let launch = Launch { kernel: Box::leak(Box::new(kernel)), ..launch };
-    device.try_launch(&launch, parameters).map_err(|error| error.to_string())?;
+    device.try_multiply(subject.product, &launch, parameters).map_err(|error| error.to_string())?;
     Ok(device.read(parameters.y, m * n))
 }
 

@@ -11,7 +11,7 @@ use golden::Golden;
 use mxhal_cuda_emulation::Checks;
 use mxhal_kernels_cuda::format::{BF16, F16, F32, FP8_TILE128, MXFP4, MXFP8, MXFP8_G128, MXINT8, NVFP4};
 use mxhal_kernels_cuda::parameters::ProductParameters;
-use mxhal_kernels_cuda::{NibbleOrder, Product, Target};
+use mxhal_kernels_cuda::{NibbleOrder, Product, Target, code_row_multiple};
 
 /// Rows of one operand: bytes as in a checkpoint, scales, factors, and what they stand for.
 struct Operand {
@@ -110,22 +110,26 @@ impl Case {
 
     /// What is stored, as float32 bits or those of the output; the poison where nothing was.
     fn run(&self, device: &mut Device, product: Product) -> Vec<u32> {
-        self.run_in_order(device, product, self.order(product))
-    }
-
-    /// The order that weights have where this product runs.
-    fn order(&self, product: Product) -> NibbleOrder {
+        // A target whose weights lie as this product reads them.
         let target =
             if matches!(product, Product::TensorW4A8(_)) { Target::Blackwell100 } else { Target::Hopper };
-        NibbleOrder::for_activation(target, self.a.format)
+        self.run_on(device, product, target)
     }
 
-    /// With MXFP4 weights in this order.
-    fn run_in_order(&self, device: &mut Device, product: Product, order: NibbleOrder) -> Vec<u32> {
-        let w: Vec<u8> = if self.w.format == MXFP4 {
-            self.w.data.as_chunks().0.iter().flat_map(|block| order.from_order(*block)).collect()
+    /// With weights that are prepared for this target.
+    fn run_on(&self, device: &mut Device, product: Product, target: Target) -> Vec<u32> {
+        let order = NibbleOrder::for_activation(target, self.a.format);
+        let own_bytes = row_bytes(self.w.format, self.k);
+        let (w, w_stride) = if self.w.format == MXFP4 {
+            let blocks = self.w.data.as_chunks().0.iter();
+            let codes: Vec<u8> = blocks.flat_map(|block| order.from_order(*block)).collect();
+            let stride = own_bytes.next_multiple_of(code_row_multiple(target, self.a.format) as usize);
+            let rows = codes.chunks(own_bytes);
+            let padded =
+                rows.flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, stride - own_bytes)));
+            (padded.collect(), stride)
         } else {
-            self.w.data.clone()
+            (self.w.data.clone(), own_bytes)
         };
         // Rows of the weights' scales are padded to a multiple of four, with what is no NaN.
         let padding = if self.w.format == NVFP4 { 0 } else { 127 };
@@ -161,7 +165,7 @@ impl Case {
             y: device.alloc(self.m * self.n * bytes),
             a_stride: row_bytes(self.a.format, self.k) as u64,
             a_scales_stride: a_scales_stride as u64,
-            w_stride: row_bytes(self.w.format, self.k) as u64,
+            w_stride: w_stride as u64,
             w_scales_stride: padded as u64,
             m: self.m as u32,
             n: self.n as u32,
@@ -174,7 +178,7 @@ impl Case {
             w_halves: u32::from(order == NibbleOrder::Halves),
             w_factor_per_row: 1,
         };
-        device.launch(&product.launch(&parameters), parameters);
+        device.multiply(product, parameters);
         if bytes == 4 {
             device.read(parameters.y, self.m * self.n)
         } else {
@@ -274,7 +278,7 @@ fn decode_is_within_its_bound() {
 }
 
 #[test]
-fn decode_takes_weights_in_either_order_and_rows_in_any_company() {
+fn decode_takes_weights_as_any_target_has_them_and_rows_in_any_company() {
     let mut random = Random::printed();
     for format in [BF16, MXFP8, MXINT8, MXFP4] {
         let (n, k) = (random.within(1, 41), 32 * random.within(1, 140));
@@ -283,15 +287,15 @@ fn decode_takes_weights_in_either_order_and_rows_in_any_company() {
         case.w = Operand::random(&mut random, MXFP4, 1, n, k, 10);
         case.bias = None;
         let mut device = Device::new(Checks::On, random.next() % 3);
-        let orders = [NibbleOrder::Halves, NibbleOrder::InOrder];
-        let together = orders.map(|order| case.run_in_order(&mut device, Product::Decode, order));
+        let targets = [Target::Hopper, Target::Blackwell100];
+        let together = targets.map(|target| case.run_on(&mut device, Product::Decode, target));
         together.iter().for_each(|stored| _ = case.check_stored(Product::Decode, stored.clone()));
         // The last row alone.
         let row = |bytes: &[u8]| bytes[bytes.len() / 7 * 6..].to_vec();
         case.a = Operand::new(format, 1, k, row(&case.a.data), row(&case.a.scales), Vec::new());
         case.m = 1;
-        for (order, together) in orders.into_iter().zip(together) {
-            assert_eq!(case.run_in_order(&mut device, Product::Decode, order), together[6 * n..]);
+        for (target, together) in targets.into_iter().zip(together) {
+            assert_eq!(case.run_on(&mut device, Product::Decode, target), together[6 * n..]);
         }
     }
 }

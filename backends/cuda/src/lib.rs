@@ -18,6 +18,7 @@
 //! | `stream`, `graphs` | streams and events, and what was captured of them |
 //! | `support` | what runs here, and why the rest does not |
 //! | `session` | a plan's launches: gone through once to measure its workspace, and at each run |
+//! | `tensor_map` | what the products in tensor memory find their operands by, encoded by the driver |
 //! | `weights` | weights in the layout that the products take |
 //! | `op` | a file for each operator |
 //! | `error` | the driver's errors as core's |
@@ -25,8 +26,8 @@
 //!
 //! # Time
 //!
-//! Work is enqueued and returns at once. A run makes no call of the driver but launches and, for tensors whose rows lie
-//! apart, copies: it may be captured in a graph. Events are recorded where the caller says, and nowhere else.
+//! Work is enqueued and returns at once. A run makes no call of the driver but launches, copies for tensors whose rows lie
+//! apart, and tensor maps, which are encoded on the host: it may be captured in a graph. Events are recorded where the caller says, and nowhere else.
 //!
 //! # Numbers
 //!
@@ -49,6 +50,7 @@ mod session;
 mod stream;
 mod support;
 mod sys;
+mod tensor_map;
 mod weights;
 
 pub use options::Options;

@@ -48,6 +48,11 @@ impl<'a> Session<'a> {
         self.target
     }
 
+    /// Whether nothing is enqueued, and tensors have no address yet.
+    pub(crate) fn is_measuring(&self) -> bool {
+        matches!(self.mode, Mode::Measure { .. })
+    }
+
     /// The bytes that were asked for, with room to align them, and the kernels in their order.
     pub(crate) fn into_measured(self) -> (u64, Vec<&'static str>) {
         let bytes = if self.used == 0 { 0 } else { self.used.saturating_add(SCRATCH_ALIGNMENT) };

@@ -17,8 +17,10 @@ pub(crate) use cudarc::driver::sys::{
     CUDA_MEMCPY2D, CUcontext, CUdevice, CUdevice_attribute, CUdeviceptr, CUevent, CUevent_flags, CUfunction,
     CUfunction_attribute, CUgraph, CUgraphExec, CUmemAllocationHandleType, CUmemAllocationType,
     CUmemLocation, CUmemLocationType, CUmemPool_attribute, CUmemPoolProps, CUmemoryPool, CUmemorytype,
-    CUmodule, CUstream, CUstream_flags, CUstreamCaptureMode, culib, is_culib_present,
+    CUmodule, CUstream, CUstream_flags, CUstreamCaptureMode, CUtensorMapDataType, CUtensorMapFloatOOBfill,
+    CUtensorMapInterleave, CUtensorMapL2promotion, CUtensorMapSwizzle, culib, is_culib_present,
 };
+use mxhal_kernels_cuda::tensor_map::TensorMap;
 
 /// What a function of the driver gives: a number of `CUresult`, also one that was added since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +121,20 @@ functions! {
     fn cuStreamQuery(stream: CUstream);
     fn cuStreamSynchronize(stream: CUstream);
     fn cuStreamWaitEvent(stream: CUstream, event: CUevent, flags: c_uint);
+    fn cuTensorMapEncodeTiled(
+        map: *mut TensorMap,
+        element: CUtensorMapDataType,
+        rank: c_uint,
+        address: *mut c_void,
+        extents: *const u64,
+        strides: *const u64,
+        tile: *const c_uint,
+        element_strides: *const c_uint,
+        interleave: CUtensorMapInterleave,
+        swizzle: CUtensorMapSwizzle,
+        l2_promotion: CUtensorMapL2promotion,
+        fill: CUtensorMapFloatOOBfill,
+    );
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! | part | canonical | prepared |
 //! | --- | --- | --- |
 //! | MXFP4 codes, for MXFP4 activations | `[groups, n, k/2]` | the same |
-//! | MXFP4 codes, for MXFP8 activations on `sm_100` | `[groups, n, k/2]` | the same |
+//! | MXFP4 codes, for MXFP8 activations on `sm_100` | `[groups, n, k/2]` | rows padded with 0 to a multiple of 64 bytes: see [`code_row_multiple`] |
 //! | MXFP4 codes, for all others | `[groups, n, k/2]` | the same, each 16 bytes of a block in halves: see [`NibbleOrder`] |
 //! | codes and numbers of other formats | `[groups, n, k]` | the same |
 //! | scales | a row for each row of codes, or for each 128 (FP8 tiles) | rows padded with 0 to a multiple of 4 bytes |
@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use mxhal_core::{Error, Format, HostBuffer, HostTensor, Layout, Result, Weights, WeightsDesc};
-use mxhal_kernels_cuda::{NibbleOrder, Target};
+use mxhal_kernels_cuda::{NibbleOrder, Target, code_row_multiple};
 
 use crate::device::Shared;
 use crate::memory::Held;
@@ -146,6 +146,8 @@ impl Weights for CudaWeights {
 pub(crate) struct Matrix {
     pub(crate) format: Format,
     order: NibbleOrder,
+    /// What the bytes of a row of codes are a multiple of.
+    row_multiple: usize,
     n: usize,
     k: usize,
 }
@@ -153,11 +155,15 @@ pub(crate) struct Matrix {
 impl Matrix {
     pub(crate) fn of(target: Target, desc: &WeightsDesc) -> Self {
         let WeightsDesc { format, n, k, activation, .. } = *desc;
-        let order = match format {
-            Format::Mxfp4 => NibbleOrder::for_activation(target, activation as u32),
-            _ => NibbleOrder::InOrder,
+        let activation = activation as u32;
+        let (order, row_multiple) = match format {
+            Format::Mxfp4 => (
+                NibbleOrder::for_activation(target, activation),
+                code_row_multiple(target, activation) as usize,
+            ),
+            _ => (NibbleOrder::InOrder, 1),
         };
-        Self { format, order, n, k }
+        Self { format, order, row_multiple, n, k }
     }
 
     /// Whether MXFP4 codes are in halves.
@@ -167,7 +173,7 @@ impl Matrix {
 
     /// Bytes from row to row of the codes.
     pub(crate) fn row_bytes(&self) -> usize {
-        self.format.row_bytes(self.k)
+        self.format.row_bytes(self.k).next_multiple_of(self.row_multiple)
     }
 
     /// Bytes from row to row of the scales.
@@ -175,7 +181,8 @@ impl Matrix {
         self.format.row_scales(self.k).next_multiple_of(4)
     }
 
-    fn data_bytes(&self) -> usize {
+    /// Bytes of all codes.
+    pub(crate) fn data_bytes(&self) -> usize {
         self.n * self.row_bytes()
     }
 
@@ -188,12 +195,14 @@ impl Matrix {
     }
 
     fn data_in<'a>(&self, canonical: &'a [u8]) -> Cow<'a, [u8]> {
-        self.reordered(canonical, |block| self.order.from_order(block))
+        let codes = self.reordered(canonical, |block| self.order.from_order(block));
+        padded(codes, self.format.row_bytes(self.k), self.row_bytes())
     }
 
     /// The inverse, of any number of matrices.
     fn data_out(&self, stored: &[u8]) -> Vec<u8> {
-        self.reordered(stored, |block| self.order.to_order(block)).into_owned()
+        let codes = without_padding(stored, self.format.row_bytes(self.k), self.row_bytes());
+        self.reordered(&codes, |block| self.order.to_order(block)).into_owned()
     }
 
     fn reordered<'a>(&self, bytes: &'a [u8], block: impl Fn([u8; 16]) -> [u8; 16]) -> Cow<'a, [u8]> {
@@ -207,23 +216,34 @@ impl Matrix {
     }
 
     fn scales_in<'a>(&self, canonical: &'a [u8]) -> Cow<'a, [u8]> {
-        let (own, padded) = (self.format.row_scales(self.k), self.row_scales());
-        if own == padded {
-            return Cow::Borrowed(canonical);
-        }
-        let mut stored = Vec::with_capacity(canonical.len() / own * padded);
-        for row in canonical.chunks(own) {
-            stored.extend_from_slice(row);
-            stored.resize(stored.len().next_multiple_of(padded), 0);
-        }
-        Cow::Owned(stored)
+        padded(Cow::Borrowed(canonical), self.format.row_scales(self.k), self.row_scales())
     }
 
     /// The inverse, of any number of matrices.
     fn scales_out(&self, stored: &[u8]) -> Vec<u8> {
-        let (own, padded) = (self.format.row_scales(self.k), self.row_scales());
-        stored.chunks(padded.max(1)).flat_map(|row| &row[..own]).copied().collect()
+        without_padding(stored, self.format.row_scales(self.k), self.row_scales()).into_owned()
     }
+}
+
+/// Rows of `own` bytes as rows of `stored` bytes, with zeros behind each.
+fn padded(rows: Cow<'_, [u8]>, own: usize, stored: usize) -> Cow<'_, [u8]> {
+    if own == stored {
+        return rows;
+    }
+    let mut bytes = Vec::with_capacity(rows.len() / own * stored);
+    for row in rows.chunks(own) {
+        bytes.extend_from_slice(row);
+        bytes.resize(bytes.len().next_multiple_of(stored), 0);
+    }
+    Cow::Owned(bytes)
+}
+
+/// The inverse.
+fn without_padding(rows: &[u8], own: usize, stored: usize) -> Cow<'_, [u8]> {
+    if own == stored {
+        return Cow::Borrowed(rows);
+    }
+    Cow::Owned(rows.chunks(stored).flat_map(|row| &row[..own]).copied().collect())
 }
 
 /// What [`Device::prepare_weights`](mxhal_core::Device::prepare_weights) is told of weights.
@@ -267,7 +287,11 @@ mod tests {
     use super::*;
 
     fn matrix(format: Format, activation: Format, n: usize, k: usize) -> Matrix {
-        Matrix::of(Target::Hopper, &WeightsDesc { format, groups: 1, n, k, activation })
+        matrix_on(Target::Hopper, format, activation, n, k)
+    }
+
+    fn matrix_on(target: Target, format: Format, activation: Format, n: usize, k: usize) -> Matrix {
+        Matrix::of(target, &WeightsDesc { format, groups: 1, n, k, activation })
     }
 
     /// Bytes without a pattern.
@@ -280,8 +304,11 @@ mod tests {
         for format in Format::ALL.into_iter().filter(|format| format.is_block_scaled()).chain([Format::Bf16])
         {
             for activation in [Format::Bf16, Format::Mxfp4, Format::Mxfp8, Format::Mxfp8G128] {
-                for (n, k) in [(2, 32), (6, 96), (130, 384)] {
-                    let matrix = matrix(format, activation, n, k);
+                for (target, n, k) in Target::ALL
+                    .into_iter()
+                    .flat_map(|target| [(2, 32), (6, 96), (130, 384)].map(|(n, k)| (target, n, k)))
+                {
+                    let matrix = matrix_on(target, format, activation, n, k);
                     let layout = Layout::contiguous(format, &[n, k]).unwrap();
                     let (data, scales) = (noise(layout.data_bytes()), noise(layout.scales_bytes()));
                     let stored = (matrix.data_in(&data), matrix.scales_in(&scales));
@@ -303,9 +330,27 @@ mod tests {
         // Elements 2 and 18: the low nibbles of bytes 1 and 9.
         assert_eq!(halves.data_in(&block)[2], block[1] & 15 | block[9] << 4);
         assert!(!matrix(Format::Nvfp4, Format::Bf16, 1, 32).is_in_halves());
-        let desc = WeightsDesc { format: Format::Mxfp4, groups: 1, n: 1, k: 32, activation: Format::Mxfp8 };
-        assert!(Matrix::of(Target::Blackwell120, &desc).is_in_halves());
-        assert!(!Matrix::of(Target::Blackwell100, &desc).is_in_halves());
+        let on = |target| matrix_on(target, Format::Mxfp4, Format::Mxfp8, 1, 32);
+        assert!(on(Target::Blackwell120).is_in_halves());
+        assert!(!on(Target::Blackwell100).is_in_halves());
+    }
+
+    #[test]
+    fn rows_of_codes_are_padded_where_tensor_maps_spread_them() {
+        let codes = noise(2 * 48);
+        let for_activation = |activation| matrix_on(Target::Blackwell100, Format::Mxfp4, activation, 2, 96);
+        for activation in [Format::Mxfp8, Format::Mxfp8G128] {
+            let expected = [&codes[..48], &[0; 16], &codes[48..], &[0; 16]].concat();
+            assert_eq!(*for_activation(activation).data_in(&codes), expected);
+            assert_eq!(for_activation(activation).row_bytes(), 64);
+        }
+        for activation in [Format::Mxfp4, Format::Bf16, Format::Mxint8] {
+            assert_eq!(for_activation(activation).row_bytes(), 48);
+        }
+        assert_eq!(matrix_on(Target::Blackwell120, Format::Mxfp4, Format::Mxfp8, 2, 96).row_bytes(), 48);
+        assert_eq!(matrix_on(Target::Blackwell100, Format::Mxfp8, Format::Mxfp8, 2, 96).row_bytes(), 96);
+        let whole = matrix_on(Target::Blackwell100, Format::Mxfp4, Format::Mxfp8, 3, 256);
+        assert_eq!(*whole.data_in(&noise(3 * 128)), noise(3 * 128));
     }
 
     #[test]

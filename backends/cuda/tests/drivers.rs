@@ -75,6 +75,7 @@ const REST: &[&str] = &[
     "cuStreamQuery",
     "cuStreamSynchronize",
     "cuStreamWaitEvent",
+    "cuTensorMapEncodeTiled",
 ];
 
 /// Runs a test of this name in a process that finds this driver. The test calls this first; in the child it goes on.

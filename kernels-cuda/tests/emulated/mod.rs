@@ -3,12 +3,14 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use mxhal_cuda_emulation::{Checks, Error, Kernels, Shape, compile};
-use mxhal_kernels_cuda::Launch;
-use mxhal_kernels_cuda::parameters::{Address, Parameters};
+use mxhal_cuda_emulation::{Checks, Error, Kernels, Shape, Tiled, compile, encode_tensor_map};
+use mxhal_kernels_cuda::parameters::{Address, Parameters, ProductParameters, TensorProductParameters};
+use mxhal_kernels_cuda::tensor_map::{TensorMap, TensorMapDesc};
+use mxhal_kernels_cuda::{Launch, Product};
 
 /// The library with these checks.
 pub(crate) fn kernels(checks: Checks) -> &'static Kernels {
@@ -34,10 +36,19 @@ pub(crate) fn kernels(checks: Checks) -> &'static Kernels {
 pub(crate) struct Device {
     kernels: &'static Kernels,
     pub(crate) seed: u64,
-    buffers: HashMap<Address, Vec<u128>>,
+    buffers: HashMap<Address, Buffer>,
 }
 
+/// The words of a buffer between those of its red zones.
+struct Buffer {
+    words: Vec<u128>,
+    own: Range<usize>,
+}
+
+/// Words before and behind a buffer, at least.
 const RED_ZONE: usize = 16;
+/// What addresses of device memory are a multiple of, as the driver promises.
+const ALIGNMENT: usize = 256;
 const RED: u128 = 0xa5a5_a5a5_a5a5_a5a5_a5a5_a5a5_a5a5_a5a5;
 
 impl Device {
@@ -52,11 +63,14 @@ impl Device {
 
     /// A buffer of so many bytes, each 0xa5.
     pub(crate) fn alloc(&mut self, bytes: usize) -> Address {
-        let mut buffer = vec![RED; bytes.div_ceil(16) + 2 * RED_ZONE];
-        let address = buffer[RED_ZONE..].as_mut_ptr();
+        let len = bytes.div_ceil(16);
+        let mut words = vec![RED; len + 2 * RED_ZONE + ALIGNMENT / 16];
+        let misaligned = words[RED_ZONE..].as_ptr() as usize % ALIGNMENT;
+        let first = RED_ZONE + (ALIGNMENT - misaligned) / 16;
+        let address = words[first..].as_mut_ptr();
         self.kernels.announce(address.cast(), bytes);
         let address = address as Address;
-        self.buffers.insert(address, buffer);
+        self.buffers.insert(address, Buffer { words, own: first..first + len });
         address
     }
 
@@ -71,7 +85,7 @@ impl Device {
 
     /// The first `count` values of a buffer of numbers.
     pub(crate) fn read<T: Copy + Default>(&self, address: Address, count: usize) -> Vec<T> {
-        let room = (self.buffers[&address].len() - 2 * RED_ZONE) * 16;
+        let room = self.buffers[&address].own.len() * 16;
         assert!(count * size_of::<T>() <= room, "{count} values of a buffer of {room} bytes");
         let mut values = vec![T::default(); count];
         let bytes = size_of_val(values.as_slice());
@@ -87,6 +101,29 @@ impl Device {
         self.try_launch(launch, parameters).unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// A product, with its tensor maps where it takes them.
+    pub(crate) fn multiply(&self, product: Product, parameters: ProductParameters) {
+        self.try_multiply(product, &product.launch(&parameters), parameters)
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// The same by another launch than the product's own.
+    pub(crate) fn try_multiply(
+        &self,
+        product: Product,
+        launch: &Launch,
+        parameters: ProductParameters,
+    ) -> Result<(), Error> {
+        // Of a matrix without rows there is no map.
+        match parameters.tensor_maps(product) {
+            Some(_) if !launch.is_empty() => {
+                self.try_launch(launch, tensor_product_parameters(product, &parameters))
+            }
+            Some(_) => Ok(()),
+            None => self.try_launch(launch, parameters),
+        }
+    }
+
     pub(crate) fn try_launch<P: Parameters>(&self, launch: &Launch, mut parameters: P) -> Result<(), Error> {
         assert_eq!(launch.kernel.parameter_bytes, size_of::<P>(), "{}", launch.kernel.name);
         if launch.is_empty() {
@@ -99,7 +136,8 @@ impl Device {
         // SAFETY: the table says that the kernel takes this struct; its addresses are of buffers of this device.
         unsafe { self.kernels.launch(launch.kernel.name, &arguments, &shape)? };
         for buffer in self.buffers.values() {
-            let (before, after) = (&buffer[..RED_ZONE], &buffer[buffer.len() - RED_ZONE..]);
+            let Buffer { words, own } = buffer;
+            let (before, after) = (&words[..own.start], &words[own.end..]);
             assert!(
                 before.iter().chain(after).all(|word| *word == RED),
                 "{} wrote into a red zone",
@@ -116,6 +154,29 @@ impl Drop for Device {
             self.kernels.withdraw(*address as *const u8);
         }
     }
+}
+
+/// What a product in tensor memory takes: the maps of its operands, encoded as the emulation reads them.
+pub(crate) fn tensor_product_parameters(
+    product: Product,
+    parameters: &ProductParameters,
+) -> TensorProductParameters {
+    let [w, a] = parameters.tensor_maps(product).expect("a product in tensor memory").map(|desc| {
+        let map = encode_tensor_map(&Tiled {
+            data_type: desc.codes.number(),
+            address: desc.address,
+            extents: &desc.extents,
+            strides: &[desc.row_stride],
+            tile: &desc.tile,
+            element_strides: &[1, 1],
+            interleave: 0,
+            swizzle: TensorMapDesc::SWIZZLE,
+            l2_promotion: TensorMapDesc::L2_PROMOTION,
+            fill: 0,
+        });
+        TensorMap(map.unwrap_or_else(|error| panic!("{desc}: {error}")))
+    });
+    TensorProductParameters { w, a, product: *parameters }
 }
 
 /// splitmix64: numbers that a seed gives again.

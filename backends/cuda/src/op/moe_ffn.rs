@@ -132,9 +132,9 @@ fn shared_expert(op: &MoeFfn, session: &mut Session<'_>, run: &Run<'_>, x: Rows)
 /// Whether the two kernels for few tokens do this run.
 fn is_for_few_tokens(op: &MoeFfn, run: &Run<'_>) -> Result<bool> {
     // Within an expert offsets have 32 bits.
-    let is_small = [(2 * op.inner, op.hidden), (op.hidden, op.inner)]
+    let is_small = [run.weights(0)?, run.weights(1)?]
         .into_iter()
-        .all(|(n, k)| u32::try_from(n.saturating_mul(k / 2)).is_ok());
+        .all(|weights| u32::try_from(weights.matrix.data_bytes()).is_ok());
     Ok(op.weight == Format::Mxfp4
         && is_small
         && MoeParameters::is_for(small(run.rows)?, small(op.top_k)?, op.activation.format as u32))

@@ -8,12 +8,14 @@ use std::mem::discriminant;
 use mxhal_core::op::{Matmul, WeightsDesc};
 use mxhal_core::{Format, Refusal, Result};
 use mxhal_kernels_cuda::Product;
-use mxhal_kernels_cuda::parameters::ProductParameters;
+use mxhal_kernels_cuda::parameters::{ProductParameters, TensorProductParameters};
+use mxhal_kernels_cuda::tensor_map::TensorMap;
 
 use super::quantize::{self, Rows};
 use super::{Operand, Run, rows_to_measure, small};
 use crate::session::Session;
 use crate::support::Offer;
+use crate::tensor_map;
 use crate::weights::{Matrix, Operands};
 
 /// What strides of activations are a multiple of, for kernels that read 16 bytes at once.
@@ -147,6 +149,17 @@ impl Multiply<'_> {
             w_factor_per_row: 1,
         };
         let product = Product::choose(session.target(), &parameters);
-        session.launch(&product.launch(&parameters), parameters)
+        let launch = product.launch(&parameters);
+        let Some([w, a]) = parameters.tensor_maps(product) else {
+            return session.launch(&launch, parameters);
+        };
+        // At each run: some hundred nanoseconds of the host's for addresses that may be others each time. What is captured
+        // has its maps in the parameters of the launch. Without addresses, or without rows, there is nothing to map.
+        let [w, a] = if session.is_measuring() || launch.is_empty() {
+            [TensorMap::default(); 2]
+        } else {
+            [tensor_map::encode("weights", &w)?, tensor_map::encode("activations", &a)?]
+        };
+        session.launch(&launch, TensorProductParameters { w, a, product: parameters })
     }
 }

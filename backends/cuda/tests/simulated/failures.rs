@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use mxhal_core::op::Quantize;
-use mxhal_core::{Backend, Buffer, Format, Layout, Quantization, Status, Tensor};
+use mxhal_core::{Backend, Buffer, Format, Layout, Op, Quantization, Status, Tensor};
 
 use crate::rig::{Rig, cuda, under};
-use crate::work::quantized;
+use crate::work::{exact_product, quantized};
 
 const QUANTIZE: Quantize =
     Quantize { rows: 3, k: 64, input: Format::Bf16, to: Quantization::new(Format::Mxfp4) };
@@ -110,6 +110,24 @@ fn a_kernel_that_is_waited_for_is_the_one_that_failed() {
         assert_eq!(error.status(), Status::DeviceLost);
         assert!(error.message().contains("the kernel was `nvfp4_factors`"), "{error}");
         assert!(rig.stream.begin_capture().is_err());
+    }
+}
+
+#[test]
+fn a_tensor_map_that_the_driver_refuses_is_named_with_what_it_was_told() {
+    let name = "failures::a_tensor_map_that_the_driver_refuses_is_named_with_what_it_was_told";
+    if under("sm_100", name, &[("MXHAL_SIM_FAIL", "cuTensorMapEncodeTiled:2:1")]) {
+        let rig = Rig::new();
+        let (op, tensors, values) = exact_product(70, Quantization::new(Format::Mxfp8));
+        let weights = rig.weights(Op::from(op).weights()[0], &values);
+        let bound = rig.bind(op, &tensors);
+        let error = bound.run(&*rig.stream, &[&*weights]).unwrap_err();
+        assert_eq!((error.status(), error.vendor_code()), (Status::InvalidArgument, 1));
+        for part in ["tensor map of the activations", "70 rows of 96 bytes", "cuTensorMapEncodeTiled"] {
+            assert!(error.message().contains(part), "{error}");
+        }
+        bound.run(&*rig.stream, &[&*weights]).unwrap();
+        rig.stream.synchronize(None).unwrap();
     }
 }
 
