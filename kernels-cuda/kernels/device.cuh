@@ -1,7 +1,8 @@
 // The dialect that kernels are written in: nvcc's own, or that of the emulation on the CPU.
 //
 // Besides CUDA C++ a kernel uses two words: MXHAL_SHARED(Type, name) for shared memory of a fixed size, and
-// dynamic_shared<T>() for what the launch gives; and MXHAL_KERNEL(name) follows each kernel.
+// dynamic_shared<T>() for what the launch gives; and MXHAL_KERNEL(name) follows each kernel, or where that has
+// __cluster_dims__(blocks, 1, 1), MXHAL_CLUSTER_KERNEL(name, blocks).
 #pragma once
 
 #ifdef __CUDACC__
@@ -10,6 +11,7 @@
 
 #define MXHAL_SHARED(type, name) __shared__ type name
 #define MXHAL_KERNEL(name)
+#define MXHAL_CLUSTER_KERNEL(name, blocks)
 
 /// The family that is compiled for, where its instructions may be used: 1000 for sm_100f, 1200 for sm_120f.
 #ifdef __CUDA_ARCH_FAMILY_SPECIFIC__

@@ -1,6 +1,6 @@
 // Descriptors: what a tensor core of sm_100 is told of its operands in shared memory, and of the instruction.
 //
-// Sources: PTX ISA 9.7.16.4 (matrix and instruction descriptor), 9.7.16.5 (layouts); the same in CUTLASS's
+// Sources: PTX ISA 9.7.16.4 (matrix and instruction descriptor), 9.7.16.5 (layouts), 9.7.16.2.1 (shapes); the same in CUTLASS's
 // mma_sm100_desc.hpp. The constants in what NVIDIA's tileiras 13.5 compiles of the same products for sm_100 (cuTile's
 // mma_scaled, 128 x 128) are those below.
 #pragma once
@@ -32,15 +32,16 @@ constexpr uint32_t mxf4_e2m1 = 1;
 constexpr uint32_t scales_ue4m3 = 0;
 constexpr uint32_t scales_ue8m0 = 1;
 
-/// Rows of the first operand of every instruction here.
+/// Rows of the first operand that a block has, of every instruction here.
 constexpr uint32_t tensor_rows = 128;
 
-/// Of a block-scaled instruction on 128 rows, both operands K-major; its columns and scales are to be added.
-__host__ __device__ constexpr uint32_t instruction_descriptor(uint32_t a_type, uint32_t b_type, uint32_t scale_type) {
-  return a_type << 7 | b_type << 10 | scale_type << 23 | tensor_rows / 16 << 24;
+/// Of a block-scaled instruction on the 128 rows of a block, or the 256 of a pair, both operands K-major; its columns and
+/// scales are to be added.
+__host__ __device__ constexpr uint32_t instruction_descriptor(uint32_t a_type, uint32_t b_type, uint32_t scale_type, uint32_t blocks = 1) {
+  return a_type << 7 | b_type << 10 | scale_type << 23 | blocks * tensor_rows / 16 << 24;
 }
 
-/// A multiple of 16 up to 256.
+/// A multiple of 16 up to 256, of a block and of a pair.
 __host__ __device__ constexpr uint32_t instruction_columns(uint32_t columns) { return columns / 8 << 17; }
 
 /// Of the four bytes of scales that a row has in a column of tensor memory, the first that is used.
@@ -52,5 +53,6 @@ static_assert(matrix_descriptor(0x3fff0, 128, SWIZZLE_NONE) == 0x400800013fff, "
 static_assert(instruction_descriptor(mxf8f6f4_e2m1, mxf8f6f4_e4m3, scales_ue8m0) == 0x08800280, "M / 16 at 24, UE8M0 at 23, types at 7");
 static_assert(instruction_descriptor(mxf4_e2m1, mxf4_e2m1, scales_ue4m3) == 0x08000480, "types at 7 and 10, UE4M3 is 0");
 static_assert((instruction_descriptor(mxf4_e2m1, mxf4_e2m1, scales_ue8m0) | instruction_columns(128)) == 0x08a00480, "as tileiras has it");
+static_assert(instruction_descriptor(mxf4_e2m1, mxf4_e2m1, scales_ue8m0, 2) == 0x10800480, "a pair has 256 rows");
 static_assert(instruction_columns(256) == 0x00400000 && instruction_columns(16) == 0x00040000, "N / 8 at 17");
 static_assert(instruction_scales(3, 2) == 0x60000020, "a_byte at 29, b_byte at 4");

@@ -103,7 +103,7 @@ MXHAL_UNCHECKED inline void issue_wgmma(const WgmmaGiven* all, int columns) {
   for (int row = 0; row < columns; row++) {
     for (int half = 0; half < 2; half++) {
       op.b_at[row][half] = wgmma_address(all[0].b, row, half);
-      const unsigned char* from = emulation::shared_at(op.b_at[row][half]);
+      const unsigned char* from = emulation::shared_at(op.b_at[row][half], emulation::cluster_rank());
       emulation::check_operation_reads(from, 16, 0, "wgmma");
       memcpy(op.b[row][half], from, 16);
     }
@@ -128,7 +128,7 @@ MXHAL_UNCHECKED inline void carry_out(const Wgmma& op) {
   Bf16Row b[wgmma_most_columns];
   for (int row = 0; row < op.columns; row++) {
     for (int half = 0; half < 2; half++) {
-      const unsigned char* from = emulation::shared_at(op.b_at[row][half]);
+      const unsigned char* from = emulation::shared_at(op.b_at[row][half], emulation::cluster_rank());
       emulation::check_read(from, 16);
       if (memcmp(from, op.b[row][half], 16) != 0) {
         emulation::fault("wgmma: offset %u of shared memory was overwritten before the group was waited for", op.b_at[row][half]);

@@ -24,19 +24,26 @@
 #define __forceinline__ inline
 #define __grid_constant__
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 
 /// Shared memory of a fixed size: one object for the whole block, poisoned and not constructed.
 #define MXHAL_SHARED(type, name) type& name = *emulation::static_shared<type>(__FILE__, __LINE__)
 
-/// Exports `emulated_NAME`, through which a launch comes in, and `parameters_NAME`, the bytes of each parameter.
-#define MXHAL_KERNEL(name)                                                                                    \
+/// Exports `emulated_NAME`, through which a launch comes in, `parameters_NAME`, the bytes of each parameter, and
+/// `cluster_NAME`, the blocks of a cluster.
+#define MXHAL_KERNEL(name) MXHAL_CLUSTER_KERNEL(name, 1)
+
+/// Of a kernel that is compiled with __cluster_dims__(blocks, 1, 1).
+#define MXHAL_CLUSTER_KERNEL(name, blocks)                                                                    \
   extern "C" __attribute__((visibility("default"))) int emulated_##name(                                      \
       void* const* arguments, const emulation::Launch* launch, char* message, size_t message_bytes) {         \
-    return emulation::run(#name, [] { emulation::call(&name); }, arguments, launch, message, message_bytes);    \
+    return emulation::run(#name, [] { emulation::call(&name); }, blocks, arguments, launch, message,           \
+                          message_bytes);                                                                     \
   }                                                                                                           \
   extern "C" __attribute__((visibility("default"))) size_t parameters_##name(unsigned* bytes, size_t room) {   \
     return emulation::parameter_bytes(&name, bytes, room);                                                    \
-  }
+  }                                                                                                           \
+  extern "C" __attribute__((visibility("default"))) unsigned cluster_##name() { return blocks; }
 
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;

@@ -46,7 +46,9 @@ struct Warp {
 struct State {
   const Launch* launch;
   unsigned block_index[3];
-  /// In order of x, then y, then z; and along each.
+  /// Of its block in the cluster; 0 without one.
+  unsigned rank;
+  /// In order of x, then y, then z; and along each. Threads of a cluster's second block follow those of its first.
   unsigned thread;
   unsigned thread_index[3];
   Warp* warp;
@@ -55,9 +57,10 @@ struct State {
 // Not thread_local, whose initialisation would be asked for at each use.
 extern __thread State state;
 
-/// Runs every block; 0, or 1 with the fault's description in `message`.
-int run(const char* kernel, Entry entry, void* const* arguments, const Launch* launch, char* message,
-        size_t message_bytes);
+/// Runs every block, so many along x at a time as a cluster has: 1 or 2. 0, or 1 with the fault's description in
+/// `message`.
+int run(const char* kernel, Entry entry, unsigned cluster, void* const* arguments, const Launch* launch,
+        char* message, size_t message_bytes);
 
 /// Ends the launch with a description of what is wrong, beginning with kernel, block and thread.
 [[noreturn]] void fault(const char* format, ...) __attribute__((format(printf, 1, 2)));
@@ -66,6 +69,11 @@ int run(const char* kernel, Entry entry, void* const* arguments, const Launch* l
 void copy_argument(size_t place, void* to, size_t bytes);
 
 void wait_at_barrier();
+
+/// The rank of this thread's block in its cluster.
+MXHAL_UNCHECKED_INLINE uint32_t cluster_rank() { return state.rank; }
+/// Waits for all threads of all blocks of the cluster.
+void wait_at_cluster_barrier();
 
 Warp& this_warp();
 /// So many bytes for the model of an instruction, this warp's alone: zeros at first, and kept from launch to launch.
@@ -89,38 +97,45 @@ void check_atomic(void* address, size_t bytes);
 /// For a vector access: the hardware wants `address` to be a multiple of `alignment`.
 void check_aligned(const void* address, size_t alignment, const char* what);
 
-/// Where an address lies in the block's shared memory, and back: what descriptors hold.
+/// Where an address lies in the block's shared memory: what descriptors hold. And back, in the memory of the block
+/// of that rank; an operation, which happens whoever runs, was given it when it began.
 uint32_t shared_offset(const void* address);
-unsigned char* shared_at(uint32_t offset);
+unsigned char* shared_at(uint32_t offset, uint32_t rank);
 
 /// mbarriers: objects of 8 bytes in shared memory, whose phase ends with the last of `count` arrivals.
 void barrier_init(void* barrier, unsigned count);
 /// Says that the barriers which this thread made may be arrived at by asynchronous operations.
 void barrier_publish();
 void barrier_arrive(void* barrier);
+/// At the barrier that lies there in the memory of the block of that rank.
+void barrier_arrive_at(void* barrier, uint32_t rank);
 /// Bytes that the phase waits for besides its arrivals.
 void barrier_expect(void* barrier, unsigned bytes);
-/// Sleeps until the phase of this parity has ended.
-void barrier_wait(void* barrier, unsigned parity);
+/// Sleeps until the phase of this parity has ended. `in_cluster`: sees what threads of other blocks did as well.
+void barrier_wait(void* barrier, unsigned parity, bool in_cluster = false);
 
 /// Lets asynchronous operations see what this thread wrote to shared memory.
 void fence_asynchronous_proxy();
 
 /// An operation of a unit that works on its own, as a tensor core does: it happens after those begun before it, but
 /// at no certain time. Only a commit tells a thread that it has happened. `act` gets a copy of the `bytes` at `given`.
-void begin_operation(void (*act)(const void*), const void* given, size_t bytes);
+/// It uses memory of this thread's block, or of so many, from the first of the cluster on.
+void begin_operation(void (*act)(const void*), const void* given, size_t bytes, uint32_t blocks = 1);
 /// The number that the next operation gets, in order of beginning.
 uint32_t next_operation();
 /// Whether this thread knows, by way of barriers, that an operation has happened.
 bool knows_of(uint32_t operation);
 /// Arrives at the barrier when every operation begun until now has happened.
 void commit_operations(void* barrier);
+/// The same, at the barriers that lie there in the memory of the blocks whose ranks' bits are set.
+void commit_operations_to(void* barrier, uint32_t ranks);
 /// That operation `operation`, not begun yet, will read shared memory: it must be written, seen and left alone.
 void check_operation_reads(const void* address, size_t bytes, uint32_t operation, const char* what);
 
 /// Begins a copy of the tile at these elements of the tensor that the map of 128 bytes describes, innermost first. It
-/// happens at any time, and the barrier then counts its bytes. What lies outside of the tensor is 0.
-void copy_tile(void* shared, const void* map, int32_t x, int32_t y, void* barrier);
+/// happens at any time, and the barrier then counts its bytes: the one that lies there in the memory of the block of that
+/// rank. What lies outside of the tensor is 0.
+void copy_tile(void* shared, const void* map, int32_t x, int32_t y, void* barrier, uint32_t rank = cluster_rank());
 
 /// An asynchronous copy to shared memory. Until its group is waited for, reading the destination is a fault; `zeros`
 /// bytes after the copied ones are set to zero.

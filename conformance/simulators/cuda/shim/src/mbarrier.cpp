@@ -16,22 +16,19 @@ namespace emulation {
 
 namespace {
 
-void begin_clocks() {
-  block.has_clocks = true;
-  block.clocks.resize(block.threads);
-  for (unsigned thread = 0; thread < block.threads; thread++) {
-    block.clocks[thread].assign(block.threads + 1, 0);
-    block.clocks[thread][thread] = 1;
-    block.clocks[thread][block.threads] = block.operations_begun;
-  }
-}
-
-Mbarrier& barrier_at(const void* address, const char* what) {
-  auto found = block.mbarriers.find(shared_offset(address));
-  if (found == block.mbarriers.end()) fault("%s at offset %u of shared memory, where there is no mbarrier", what, shared_offset(address));
+Mbarrier& barrier_at(const void* address, uint32_t rank, const char* what) {
+  if (rank >= block.count) fault("%s at an mbarrier of the block of rank %u: the cluster has %u blocks", what, rank, block.count);
+  Member& member = block.members[rank];
+  auto found = member.mbarriers.find(shared_offset(address));
+  const char* where = rank == state.rank ? "" : " of the other block";
+  if (found == member.mbarriers.end()) fault("%s at offset %u of shared memory%s, where there is no mbarrier", what, shared_offset(address), where);
   Mbarrier& barrier = found->second;
-  if (barrier.maker != state.thread && barrier.epoch == block.epoch) {
-    fault("%s at an mbarrier that thread %u made, and no __syncthreads in between", what, barrier.maker);
+  if (rank != state.rank) {
+    if (member.live == 0) fault("%s at an mbarrier of the other block, which has ended", what);
+    bool is_known = barrier.published != never && block.knows(state.thread, barrier.maker, barrier.published);
+    if (!is_known) fault("%s at an mbarrier that %s made, and no barrier of the cluster after it was published", what, name_of(barrier.maker).text);
+  } else if (barrier.maker != state.thread && barrier.epoch == member.epoch) {
+    fault("%s at an mbarrier that %s made, and no __syncthreads in between", what, name_of(barrier.maker).text);
   }
   return barrier;
 }
@@ -63,56 +60,93 @@ void change_bytes(Mbarrier& barrier, int64_t by) {
   if (barrier.bytes > most || barrier.bytes < -most) fault("an mbarrier counts %lld bytes: it can count %lld", (long long)barrier.bytes, (long long)most);
 }
 
-void begin(Operation operation) {
+/// Begins what uses the memory of the blocks whose ranks' bits are set.
+void begin(Operation operation, uint32_t ranks) {
   block.operations.push_back(std::move(operation));
   block.operations_begun++;
+  if (block.count == 1) return;
+  for (unsigned rank = 0; rank < block.count; rank++) {
+    if ((ranks >> rank & 1) == 0) continue;
+    if (block.members[rank].live == 0) fault("an operation on memory of the other block, which has ended");
+    block.members[rank].touched[block.all_threads()] = block.operations_begun;
+  }
 }
 
 }  // namespace
+
+void begin_clocks() {
+  unsigned threads = block.all_threads();
+  block.has_clocks = true;
+  block.clocks.resize(threads);
+  for (unsigned thread = 0; thread < threads; thread++) {
+    block.clocks[thread].assign(threads + 1, 0);
+    block.clocks[thread][thread] = 1;
+    block.clocks[thread][threads] = block.operations_begun;
+  }
+}
 
 void barrier_init(void* address, unsigned count) {
   check_aligned(address, 8, "mbarrier");
   check_write(address, 8);
   if (count == 0) fault("mbarrier of no arrivals");
   if (!block.has_clocks) begin_clocks();
-  Clock nothing(block.threads + 1, 0);
-  unsigned entry = block.threads + 1 + unsigned(block.mbarriers.size());
-  block.mbarriers[shared_offset(address)] = {count, count, 0, entry, 0, state.thread, block.epoch, false, nothing, nothing, {}};
+  Clock nothing(block.all_threads() + 1, 0);
+  Member& own = block.own();
+  size_t made = 0;
+  for (const Member& member : block.members) made += member.mbarriers.size();
+  unsigned entry = block.all_threads() + 1 + unsigned(made);
+  own.mbarriers[shared_offset(address)] = {count, count, 0, entry, 0, state.thread, own.epoch, never, false, nothing, nothing, {}};
 }
 
 void barrier_publish() {
-  for (auto& [offset, barrier] : block.mbarriers) barrier.published |= barrier.maker == state.thread;
+  for (auto& [offset, barrier] : block.own().mbarriers) {
+    if (barrier.maker == state.thread && barrier.published == never) barrier.published = block.time_of(state.thread);
+  }
 }
 
-void barrier_arrive(void* address) {
-  Mbarrier& barrier = barrier_at(address, "arrival");
+void barrier_arrive(void* address) { barrier_arrive_at(address, state.rank); }
+
+void barrier_arrive_at(void* address, uint32_t rank) {
+  Mbarrier& barrier = barrier_at(address, rank, "arrival");
   Clock& clock = block.clocks[state.thread];
+  if (rank != state.rank) {
+    barrier.has_remote_arrivals = true;
+    block.members[rank].touched[state.thread] = clock[state.thread];
+  }
   arrive(barrier, clock);
   clock[state.thread]++;
 }
 
-void barrier_wait(void* address, unsigned parity) {
+void barrier_wait(void* address, unsigned parity, bool in_cluster) {
   if (parity > 1) fault("an mbarrier's parity is 0 or 1, not %u", parity);
-  Mbarrier& barrier = barrier_at(address, "wait");
+  Mbarrier& barrier = barrier_at(address, state.rank, "wait");
   while (barrier.phases % 2 == parity) {
     barrier.sleepers.push_back(state.thread);
     sleep();
+  }
+  if (barrier.has_remote_arrivals && !in_cluster) {
+    fault("wait at an mbarrier that the other block arrives at, without the scope of the cluster");
   }
   join(block.clocks[state.thread], barrier.arrived);
   block.waits[state.thread]++;
 }
 
 void barrier_expect(void* address, unsigned bytes) {
-  Mbarrier& barrier = barrier_at(address, "expectation");
+  Mbarrier& barrier = barrier_at(address, state.rank, "expectation");
   change_bytes(barrier, bytes);
   end_phase(barrier);
 }
 
-void begin_tile_copy(void* address, std::function<uint32_t(unsigned, uint32_t)> act) {
-  Mbarrier& barrier = barrier_at(address, "copy of a tile");
-  if (!barrier.published) fault("copy of a tile to an mbarrier that was never published to asynchronous operations");
+void begin_tile_copy(void* address, uint32_t rank, std::function<uint32_t(unsigned, uint32_t)> act) {
+  Mbarrier& barrier = barrier_at(address, rank, "copy of a tile");
+  if (barrier.published == never) fault("copy of a tile to an mbarrier that was never published to asynchronous operations");
+  Member *writes = &block.own(), *counts = &block.members[rank];
+  writes->tile_copies++;
+  counts->tile_copies++;
   // Elements of a map stay where they are.
-  block.tile_copies.push_back([&barrier, act = std::move(act)] {
+  block.tile_copies.push_back([&barrier, writes, counts, act = std::move(act)] {
+    writes->tile_copies--;
+    counts->tile_copies--;
     change_bytes(barrier, -int64_t(act(barrier.entry, barrier.phases + 1)));
     end_phase(barrier);
   });
@@ -120,24 +154,36 @@ void begin_tile_copy(void* address, std::function<uint32_t(unsigned, uint32_t)> 
 
 void fence_asynchronous_proxy() { block.fences[state.thread]++; }
 
-void begin_operation(void (*act)(const void*), const void* given, size_t bytes) {
+void begin_operation(void (*act)(const void*), const void* given, size_t bytes, uint32_t blocks) {
   const unsigned char* from = static_cast<const unsigned char*>(given);
   // operator new aligns it for any type.
   std::vector<unsigned char> copy(from, from + bytes);
-  begin([act, copy] { act(copy.data()); });
+  begin([act, copy] { act(copy.data()); }, blocks == 1 ? 1u << state.rank : (1u << blocks) - 1);
 }
 
 uint32_t next_operation() { return block.operations_begun + 1; }
 
-bool knows_of(uint32_t operation) { return operation == 0 || block.knows(state.thread, block.threads, operation); }
+bool knows_of(uint32_t operation) { return operation == 0 || block.knows(state.thread, block.all_threads(), operation); }
 
-void commit_operations(void* address) {
-  Mbarrier& barrier = barrier_at(address, "commit");
-  if (!barrier.published) fault("commit to an mbarrier that was never published to asynchronous operations");
-  Clock clock(block.threads + 1, 0);
-  clock[block.threads] = block.operations_begun + 1;
-  // Elements of a map stay where they are.
-  begin([&barrier, clock] { arrive(barrier, clock); });
+void commit_operations(void* address) { commit_operations_to(address, 1u << state.rank); }
+
+void commit_operations_to(void* address, uint32_t ranks) {
+  if (ranks == 0) fault("commit to the mbarriers of no block");
+  Mbarrier* barriers[Block::most_members] = {};
+  for (uint32_t rank = 0; ranks >> rank != 0; rank++) {
+    if ((ranks >> rank & 1) == 0) continue;
+    // Elements of a map stay where they are.
+    Mbarrier& barrier = barrier_at(address, rank, "commit");
+    if (barrier.published == never) fault("commit to an mbarrier that was never published to asynchronous operations");
+    barriers[rank] = &barrier;
+  }
+  Clock clock(block.all_threads() + 1, 0);
+  clock[block.all_threads()] = block.operations_begun + 1;
+  auto arrive_at_all = [first = barriers[0], second = barriers[1], clock] {
+    if (first != nullptr) arrive(*first, clock);
+    if (second != nullptr) arrive(*second, clock);
+  };
+  begin(arrive_at_all, ranks);
 }
 
 void join_clocks(unsigned first, unsigned count) {
@@ -162,11 +208,27 @@ bool carry_out_operation(uint64_t random) {
   return true;
 }
 
-std::string describe_sleepers() {
+void check_untouched(unsigned rank) {
+  if (block.count == 1) return;
+  const Clock& touched = block.members[rank].touched;
+  for (unsigned i = 0; i < touched.size(); i++) {
+    bool is_known = false;
+    for (unsigned thread = rank * block.threads; thread < (rank + 1) * block.threads; thread++) is_known |= block.knows(thread, i, touched[i]);
+    if (is_known) continue;
+    if (i == block.all_threads()) fault("a block of a cluster ended while operations that use its memory may be under way: nobody waited for them");
+    fault("a block of a cluster ended, and %s arrived at an mbarrier of it: nothing waits for that", name_of(i).text);
+  }
+  if (block.members[rank].tile_copies != 0) fault("a block of a cluster ended while copies of tiles that use its memory are under way");
+  for (unsigned other = 0; other < block.count; other++) {
+    if (block.members[other].at_cluster_barrier != 0) fault("a block of a cluster ended while the other waits at a barrier of the cluster");
+  }
+}
+
+std::string describe_sleepers(unsigned rank) {
   std::string text;
-  for (const auto& [offset, barrier] : block.mbarriers) {
+  for (const auto& [offset, barrier] : block.members[rank].mbarriers) {
     if (barrier.sleepers.empty()) continue;
-    text += "; " + std::to_string(barrier.sleepers.size()) + " threads, thread " + std::to_string(barrier.sleepers[0]) +
+    text += "; " + std::to_string(barrier.sleepers.size()) + " threads, thread " + std::to_string(barrier.sleepers[0] % block.threads) +
             " the first, wait at the mbarrier at offset " + std::to_string(offset) + ", phase " +
             std::to_string(barrier.phases) + ", for " + std::to_string(barrier.pending) + " of " +
             std::to_string(barrier.count) + " arrivals";
@@ -178,8 +240,7 @@ std::string describe_sleepers() {
 std::string describe_leftovers() {
   if (!block.operations.empty()) return std::to_string(block.operations.size()) + " asynchronous operations that nobody waited for";
   if (!block.tile_copies.empty()) return std::to_string(block.tile_copies.size()) + " copies of tiles that nobody waited for";
-  if (unsigned columns = allocated_tensor_columns()) return std::to_string(columns) + " columns of tensor memory not freed";
-  return {};
+  return describe_tensor_leftovers();
 }
 
 }  // namespace emulation

@@ -45,8 +45,11 @@ struct Byte {
 };
 
 constexpr size_t page = 4096;
-/// Around the block's shared memory: accesses here are out of bounds, and land nowhere.
+/// Before and after a block's shared memory: accesses here are out of bounds, and land nowhere.
 constexpr size_t guard = 1 << 20;
+/// From one block's to the next: more than what a descriptor can lead to, so that an address says whose it is.
+constexpr size_t spacing = 16 << 20;
+constexpr size_t reserved_bytes = guard + Block::most_members * spacing;
 constexpr size_t arena_bytes = (Block::most_shared_bytes + 64 * 1024 + page - 1) / page * page;
 
 struct Static {
@@ -62,17 +65,18 @@ struct Range {
 
 struct Memory {
   unsigned char* reserved = nullptr;
-  unsigned char* arena = nullptr;
-  std::vector<Byte> bytes;
+  /// By rank.
+  std::vector<Byte> bytes[Block::most_members];
   std::vector<Static> statics;
-  /// Shared memory in use: dynamic first, then static.
+  /// Shared memory in use, as much in each block: dynamic first, then static.
   size_t used = 0;
   std::vector<Range> device;
   Range last = {0, 0};
 
   ~Memory() {
-    if (reserved != nullptr) munmap(reserved, arena_bytes + 2 * guard);
+    if (reserved != nullptr) munmap(reserved, reserved_bytes);
   }
+  unsigned char* arena(unsigned rank) const { return reserved + guard + rank * spacing; }
 };
 
 thread_local Memory memory;
@@ -80,37 +84,55 @@ thread_local Memory memory;
 std::mutex announced_lock;
 std::vector<Range> announced;
 
-void create_arena() {
-  void* reserved = mmap(nullptr, arena_bytes + 2 * guard, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (reserved == MAP_FAILED) abort();
-  memory.reserved = static_cast<unsigned char*>(reserved);
-  memory.arena = memory.reserved + guard;
-  if (mprotect(memory.arena, arena_bytes, PROT_READ | PROT_WRITE) != 0) abort();
-  memory.bytes.resize(arena_bytes);
+void create_arena(unsigned rank) {
+  if (memory.reserved == nullptr) {
+    void* reserved = mmap(nullptr, reserved_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (reserved == MAP_FAILED) abort();
+    memory.reserved = static_cast<unsigned char*>(reserved);
+  }
+  if (mprotect(memory.arena(rank), arena_bytes, PROT_READ | PROT_WRITE) != 0) abort();
+  memory.bytes[rank].resize(arena_bytes);
 }
 
-/// The offset in shared memory; a fault in the guards or past what the block has.
-size_t offset_of(const void* address, size_t bytes, const char* access) {
-  ptrdiff_t offset = static_cast<const unsigned char*>(address) - memory.arena;
+/// Whose shared memory an address is in, or beside.
+unsigned rank_of(const void* address) {
+  size_t from_first = size_t(static_cast<const unsigned char*>(address) - memory.reserved);
+  return from_first < spacing ? 0 : unsigned((from_first - guard) / spacing);
+}
+
+/// The offset in the shared memory of the block of a rank; a fault in the guards or past what the block has.
+size_t offset_in(unsigned rank, const void* address, size_t bytes, const char* access) {
+  ptrdiff_t offset = static_cast<const unsigned char*>(address) - memory.arena(rank);
   if (offset < 0 || size_t(offset) + bytes > memory.used) {
     fault("out of bounds: %s of %zu bytes at offset %td of %zu bytes of shared memory", access, bytes, offset, memory.used);
   }
   return size_t(offset);
 }
 
+/// That in the block of the thread that runs.
+size_t offset_of(const void* address, size_t bytes, const char* access) {
+  if (block.count != 1 && rank_of(address) != state.rank) {
+    fault("%s of %zu bytes of the other block's shared memory, which is not emulated: threads only arrive there", access, bytes);
+  }
+  return offset_in(state.rank, address, bytes, access);
+}
+
 bool is_shared(const void* address) {
   uintptr_t at = reinterpret_cast<uintptr_t>(address);
   uintptr_t begin = reinterpret_cast<uintptr_t>(memory.reserved);
-  return at - begin < arena_bytes + 2 * guard;
+  return at - begin < reserved_bytes;
 }
 
 void race(const char* kind, size_t offset, unsigned other) {
-  fault("race: %s at offset %zu of shared memory, with thread %u and no barrier in between", kind, offset, other);
+  fault("race: %s at offset %zu of shared memory, with %s and no barrier in between", kind, offset, name_of(other).text);
 }
 
 /// Whether an access of `thread` in these epochs and at this time, and one of the present fiber, are unordered.
 bool unordered(unsigned thread, uint32_t epoch, uint32_t lane_epoch, uint32_t time) {
-  if (thread == state.thread || epoch != block.epoch || block.knows(state.thread, thread, time)) return false;
+  if (thread == state.thread) return false;
+  // Those of the other block are never the same, and say nothing.
+  if (epoch != block.own().epoch && !block.is_peer(thread)) return false;
+  if (block.knows(state.thread, thread, time)) return false;
   return thread / 32 != state.thread / 32 || lane_epoch == warp_epoch();
 }
 
@@ -121,22 +143,22 @@ bool awaits_tile(const Byte& byte) {
 
 void read_shared(const void* address, size_t bytes) {
   size_t offset = offset_of(address, bytes, "read");
-  uint32_t lane_epoch = warp_epoch();
+  uint32_t epoch = block.own().epoch, lane_epoch = warp_epoch();
   for (size_t i = offset; i < offset + bytes; i++) {
-    Byte& byte = memory.bytes[i];
+    Byte& byte = memory.bytes[state.rank][i];
     if (byte.in_flight && byte.written_in_block == block.serial) {
       fault("read at offset %zu of shared memory, whose asynchronous copy was not waited for", i);
     }
     if (byte.written_in_block != block.serial) fault("read at offset %zu of shared memory, which nobody wrote", i);
     if (awaits_tile(byte)) fault("read at offset %zu of shared memory, whose copy of a tile was not waited for", i);
     if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) race("read after write", i, byte.writer);
-    if (byte.read_epoch != block.epoch) {
+    if (byte.read_epoch != epoch) {
       byte.read_by_lanes = byte.read_by_warps = false;
     } else if (byte.reader != state.thread) {
       byte.read_by_warps |= byte.reader / 32 != state.thread / 32;
       byte.read_by_lanes = byte.read_warp_epoch == lane_epoch;
     }
-    byte.read_epoch = block.epoch;
+    byte.read_epoch = epoch;
     byte.read_warp_epoch = lane_epoch;
     byte.read_time = block.time_of(state.thread);
     byte.reader = uint16_t(state.thread);
@@ -145,8 +167,8 @@ void read_shared(const void* address, size_t bytes) {
 
 /// Says that this thread writes the byte at `i`: a fault where others may still use it.
 Byte& written(size_t i, const char* what) {
-  Byte& byte = memory.bytes[i];
-  uint32_t lane_epoch = warp_epoch();
+  Byte& byte = memory.bytes[state.rank][i];
+  uint32_t epoch = block.own().epoch, lane_epoch = warp_epoch();
   if (byte.written_in_block == block.serial) {
     if (awaits_tile(byte)) fault("%s at offset %zu of shared memory, whose copy of a tile was not waited for", what, i);
     if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) race("write after write", i, byte.writer);
@@ -154,14 +176,14 @@ Byte& written(size_t i, const char* what) {
       fault("%s at offset %zu of shared memory, which an asynchronous operation may still read: nobody waited for it", what, i);
     }
     // Of several readers the last speaks for all where a barrier in shared memory came after it.
-    bool read_since = byte.read_epoch == block.epoch && !block.knows(state.thread, byte.reader, byte.read_time);
+    bool read_since = byte.read_epoch == epoch && !block.knows(state.thread, byte.reader, byte.read_time);
     bool others_read = read_since && (byte.read_by_warps || (byte.read_by_lanes && byte.read_warp_epoch == lane_epoch));
     if (others_read || (read_since && unordered(byte.reader, byte.read_epoch, byte.read_warp_epoch, byte.read_time))) {
       race("write after read", i, byte.reader);
     }
   }
   byte.written_in_block = block.serial;
-  byte.write_epoch = block.epoch;
+  byte.write_epoch = epoch;
   byte.write_warp_epoch = lane_epoch;
   byte.write_time = block.time_of(state.thread);
   byte.write_fence = block.fences[state.thread];
@@ -234,12 +256,15 @@ void on_write(void* address, size_t bytes) {
 
 }  // namespace
 
-void begin_launch(unsigned threads) {
-  if (memory.arena == nullptr) create_arena();
+void begin_launch(unsigned threads, unsigned blocks) {
+  for (unsigned rank = 0; rank < blocks; rank++) {
+    if (memory.bytes[rank].empty()) create_arena(rank);
+  }
   block.threads = threads;
-  block.copies.assign(threads, {});
-  block.committed.assign(threads, 0);
-  if (block.fences.size() < threads) block.fences.resize(threads);
+  block.count = blocks;
+  block.copies.assign(blocks * threads, {});
+  block.committed.assign(blocks * threads, 0);
+  if (block.fences.size() < blocks * threads) block.fences.resize(blocks * threads);
   memory.last = {0, 0};
   {
     std::lock_guard<std::mutex> guard_announced(announced_lock);
@@ -251,34 +276,41 @@ void begin_launch(unsigned threads) {
 
 void begin_block() {
   block.serial++;
-  block.epoch++;
-  block.mbarriers.clear();
   block.operations.clear();
   block.tile_copies.clear();
   block.has_clocks = false;
-  block.waits.assign(block.threads, 0);
-  block.waits_fenced.assign(block.threads, 0);
+  if (block.count != 1) begin_clocks();
+  block.waits.assign(block.all_threads(), 0);
+  block.waits_fenced.assign(block.all_threads(), 0);
   begin_tensor_memory();
   memory.statics.clear();
   memory.used = (state.launch->shared_bytes + 127) / 128 * 128;
-  // A pattern that is NaN as a float, in case that nobody checks.
-  memset(memory.arena, 0xff, memory.used);
+  for (unsigned rank = 0; rank < block.count; rank++) {
+    Member& member = block.members[rank];
+    member.epoch = ++block.last_epoch;
+    member.mbarriers.clear();
+    member.tile_copies = 0;
+    member.touched.assign(block.count == 1 ? 0 : block.all_threads() + 1, 0);
+    // A pattern that is NaN as a float, in case that nobody checks.
+    memset(memory.arena(rank), 0xff, memory.used);
+  }
 }
 
-unsigned char* dynamic_shared() { return memory.arena; }
+unsigned char* dynamic_shared() { return memory.arena(state.rank); }
 
 uint32_t shared_offset(const void* address) {
-  if (!is_shared(address)) fault("%p is not in shared memory", address);
-  return uint32_t(static_cast<const unsigned char*>(address) - memory.arena);
+  if (!is_shared(address) || rank_of(address) != state.rank) fault("%p is not in this block's shared memory", address);
+  return uint32_t(static_cast<const unsigned char*>(address) - memory.arena(state.rank));
 }
 
-unsigned char* shared_at(uint32_t offset) { return memory.arena + offset; }
+unsigned char* shared_at(uint32_t offset, uint32_t rank) { return memory.arena(rank) + offset; }
 
 void check_operation_reads(const void* address, size_t bytes, uint32_t operation, const char* what) {
   if (!checked) return;
-  size_t offset = offset_of(address, bytes, what);
+  unsigned rank = rank_of(address);
+  size_t offset = offset_in(rank, address, bytes, what);
   for (size_t i = offset; i < offset + bytes; i++) {
-    Byte& byte = memory.bytes[i];
+    Byte& byte = memory.bytes[rank][i];
     if (byte.written_in_block != block.serial) fault("%s reads offset %zu of shared memory, which nobody wrote", what, i);
     if (byte.in_flight) fault("%s reads offset %zu of shared memory, whose asynchronous copy was not waited for", what, i);
     if (awaits_tile(byte)) fault("%s reads offset %zu of shared memory, whose copy of a tile was not waited for", what, i);
@@ -286,10 +318,10 @@ void check_operation_reads(const void* address, size_t bytes, uint32_t operation
     // Copies of tiles are seen by operations as they are.
     if (byte.tile_entry != 0) continue;
     if (byte.write_fence == block.fences[byte.writer]) {
-      fault("%s reads offset %zu of shared memory, which thread %u wrote without a fence of the asynchronous proxy after it", what, i, byte.writer);
+      fault("%s reads offset %zu of shared memory, which %s wrote without a fence of the asynchronous proxy after it", what, i, name_of(byte.writer).text);
     }
     if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) {
-      fault("race: %s reads offset %zu of shared memory, which thread %u wrote, and nothing waits for it", what, i, byte.writer);
+      fault("race: %s reads offset %zu of shared memory, which %s wrote, and nothing waits for it", what, i, name_of(byte.writer).text);
     }
   }
 }
@@ -298,9 +330,9 @@ void begin_tile_write(void* address, size_t bytes) {
   if (!checked) return;
   size_t offset = offset_of(address, bytes, "copy of a tile");
   for (size_t i = offset; i < offset + bytes; i++) {
-    const Byte& before = memory.bytes[i];
+    const Byte& before = memory.bytes[state.rank][i];
     if (before.written_in_block == block.serial && before.tile_entry == 0 && before.write_fence == block.fences[before.writer]) {
-      fault("copy of a tile to offset %zu of shared memory, which thread %u wrote without a fence of the asynchronous proxy after it", i, before.writer);
+      fault("copy of a tile to offset %zu of shared memory, which %s wrote without a fence of the asynchronous proxy after it", i, name_of(before.writer).text);
     }
     Byte& byte = written(i, "copy of a tile");
     // No barrier is there, so that nobody knows of it until it has happened.
@@ -310,10 +342,12 @@ void begin_tile_write(void* address, size_t bytes) {
 
 void end_tile_write(void* address, size_t bytes, unsigned entry, uint32_t phase) {
   if (!checked) return;
-  size_t offset = offset_of(address, bytes, "copy of a tile");
+  // Whoever runs meanwhile.
+  unsigned rank = rank_of(address);
+  size_t offset = offset_in(rank, address, bytes, "copy of a tile");
   for (size_t i = offset; i < offset + bytes; i++) {
-    memory.bytes[i].tile_entry = entry;
-    memory.bytes[i].tile_phase = phase;
+    memory.bytes[rank][i].tile_entry = entry;
+    memory.bytes[rank][i].tile_phase = phase;
   }
 }
 
@@ -323,14 +357,14 @@ void check_tile_read(const void* address, size_t bytes) {
 
 void* static_shared_bytes(const char* file, int line, size_t bytes, size_t alignment) {
   for (const Static& known : memory.statics) {
-    if (known.line == line && strcmp(known.file, file) == 0) return memory.arena + known.offset;
+    if (known.line == line && strcmp(known.file, file) == 0) return memory.arena(state.rank) + known.offset;
   }
   size_t offset = (memory.used + alignment - 1) / alignment * alignment;
   if (offset + bytes > arena_bytes) fault("%zu bytes of shared memory: more than a block has", offset + bytes);
   memory.statics.push_back({file, line, offset});
   memory.used = offset + bytes;
-  memset(memory.arena + offset, 0xff, bytes);
-  return memory.arena + offset;
+  for (unsigned rank = 0; rank < block.count; rank++) memset(memory.arena(rank) + offset, 0xff, bytes);
+  return memory.arena(state.rank) + offset;
 }
 
 void check_aligned(const void* address, size_t alignment, const char* what) {
@@ -379,7 +413,7 @@ void check_atomic(void* address, size_t bytes) {
   if (!is_shared(address)) return access_device(address, bytes, "atomic operation");
   size_t offset = offset_of(address, bytes, "atomic operation");
   for (size_t i = offset; i < offset + bytes; i++) {
-    if (memory.bytes[i].written_in_block != block.serial) {
+    if (memory.bytes[state.rank][i].written_in_block != block.serial) {
       fault("atomic operation at offset %zu of shared memory, which nobody wrote", i);
     }
   }

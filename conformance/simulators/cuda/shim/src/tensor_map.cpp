@@ -81,7 +81,7 @@ Tile cut(const Map& map, unsigned char* shared, int32_t x, int32_t y) {
       if (from < 0 && is_inside) fault("copy of a tile from before the beginning of a row is not emulated");
       unsigned bytes = is_inside ? unsigned(std::clamp<int64_t>(row_end - from, 0, piece_bytes)) : 0;
       uint64_t global = map.address + uint64_t(y + int64_t(row)) * map.strides[0] + uint64_t(from);
-      tile.pieces.push_back({shared_at(at), reinterpret_cast<const unsigned char*>(global), bytes, piece_bytes - bytes});
+      tile.pieces.push_back({shared_at(at, state.rank), reinterpret_cast<const unsigned char*>(global), bytes, piece_bytes - bytes});
       tile.counted += piece_bytes;
     }
   }
@@ -90,7 +90,7 @@ Tile cut(const Map& map, unsigned char* shared, int32_t x, int32_t y) {
 
 }  // namespace
 
-void copy_tile(void* shared, const void* map_address, int32_t x, int32_t y, void* barrier) {
+void copy_tile(void* shared, const void* map_address, int32_t x, int32_t y, void* barrier, uint32_t rank) {
   Map map = read_map(map_address);
   check_aligned(shared, 128, "copy of a tile to shared memory");
   Tile tile = cut(map, static_cast<unsigned char*>(shared), x, y);
@@ -99,7 +99,7 @@ void copy_tile(void* shared, const void* map_address, int32_t x, int32_t y, void
     begin_tile_write(piece.shared, piece.bytes + piece.zeros);
     memset(piece.shared, 0xff, piece.bytes + piece.zeros);
   }
-  begin_tile_copy(barrier, [tile = std::move(tile)](unsigned entry, uint32_t phase) {
+  begin_tile_copy(barrier, rank, [tile = std::move(tile)](unsigned entry, uint32_t phase) {
     for (const Piece& piece : tile.pieces) {
       memcpy(piece.shared, piece.global, piece.bytes);
       memset(piece.shared + piece.bytes, 0, piece.zeros);

@@ -159,11 +159,11 @@ struct Given {
 MXHAL_UNCHECKED inline void fill_columns(const void* given) {
   const Given& what = *static_cast<const Given*>(given);
   for (uint32_t lane = 0; lane < emulation::tensor_lanes; lane++) {
-    for (int i = 0; i < 32; i++) emulation::tensor_lane(lane)[what.column + i] = uint32_t(*what.from) + lane;
+    for (int i = 0; i < 32; i++) emulation::tensor_lane(lane, 0)[what.column + i] = uint32_t(*what.from) + lane;
   }
 }
 
-MXHAL_UNCHECKED inline int first_cell(uint32_t column) { return int(emulation::tensor_lane(0)[column]); }
+MXHAL_UNCHECKED inline int first_cell(uint32_t column) { return int(emulation::tensor_lane(0, 0)[column]); }
 
 inline void operate(const int* from, int* to, Steps steps) {
   MXHAL_SHARED(Handed, shared);
@@ -176,7 +176,7 @@ inline void operate(const int* from, int* to, Steps steps) {
     if (steps.fences) emulation::fence_asynchronous_proxy();
     uint32_t operation = emulation::next_operation();
     emulation::check_operation_reads(&shared.values[0], 4, operation, "operation");
-    emulation::tensor_check_write(columns, steps.columns, operation, false, "operation");
+    emulation::tensor_check_write(columns, steps.columns, operation, false, "operation", 0);
     Given given = {&shared.values[0], columns};
     emulation::begin_operation(fill_columns, &given, sizeof given);
     if (steps.writes_too_early) shared.values[0] = 0;
