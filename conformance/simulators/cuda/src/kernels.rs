@@ -50,6 +50,11 @@ pub(crate) fn parameters(kernel: &str) -> Option<Vec<u32>> {
     KERNELS.get()?.parameters(kernel)
 }
 
+/// Blocks along x of the emulated kernel's clusters, 1 without.
+pub(crate) fn cluster(kernel: &str) -> Option<u32> {
+    KERNELS.get()?.cluster(kernel)
+}
+
 /// Says where kernels that go astray get SIGSEGV.
 pub(crate) fn guard(start: usize, bytes: usize) {
     if let Some(kernels) = KERNELS.get() {

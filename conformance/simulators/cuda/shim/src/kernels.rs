@@ -1,6 +1,6 @@
 //! A library of emulated kernels, opened.
 
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::path::{Path, PathBuf};
 
 use libloading::Library;
@@ -11,7 +11,7 @@ use crate::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Shape {
-    /// Blocks along x, y and z.
+    /// Blocks along x, y and z. Along x a multiple of the blocks of a cluster.
     pub grid: [u32; 3],
     /// Threads along x, y and z: together whole warps of 32, at most 1024.
     pub block: [u32; 3],
@@ -41,12 +41,13 @@ impl Shape {
     }
 }
 
+type Cluster = unsafe extern "C" fn() -> c_uint;
 type Parameters = unsafe extern "C" fn(*mut u32, usize) -> usize;
 type Entry = unsafe extern "C" fn(*const *mut c_void, *const Shape, *mut c_char, usize) -> c_int;
 
 /// The kernels of one library.
 ///
-/// Launches from several threads run at the same time, each block of a launch one after the other.
+/// Launches from several threads run at the same time, each block or cluster of a launch one after the other.
 #[derive(Debug)]
 pub struct Kernels {
     library: Library,
@@ -85,12 +86,21 @@ impl Kernels {
     /// Bytes of each of the kernel's parameters; `None` where there is no such kernel.
     pub fn parameters(&self, kernel: &str) -> Option<Vec<u32>> {
         let name = format!("parameters_{kernel}\0");
-        // SAFETY: `MXHAL_KERNEL` defines every symbol of this prefix, with the type `Parameters`.
+        // SAFETY: `MXHAL_CLUSTER_KERNEL` defines every symbol of this prefix, with the type `Parameters`.
         let parameters = unsafe { self.library.get::<Parameters>(name.as_bytes()) }.ok()?;
         let mut sizes = [0; 64];
         // SAFETY: it writes up to the room that it is told of.
         let count = unsafe { parameters(sizes.as_mut_ptr(), sizes.len()) };
         Some(sizes[..count.min(sizes.len())].to_vec())
+    }
+
+    /// Blocks along x of the clusters that the kernel is compiled for, 1 without; `None` where there is no such kernel.
+    pub fn cluster(&self, kernel: &str) -> Option<u32> {
+        let name = format!("cluster_{kernel}\0");
+        // SAFETY: `MXHAL_CLUSTER_KERNEL` defines every symbol of this prefix, with the type `Cluster`.
+        let cluster = unsafe { self.library.get::<Cluster>(name.as_bytes()) }.ok()?;
+        // SAFETY: it gives a constant.
+        Some(unsafe { cluster() })
     }
 
     /// Takes over what these addresses do to a kernel: a SIGSEGV there, while a kernel runs on the thread, is a fault of
@@ -127,7 +137,7 @@ impl Kernels {
     pub unsafe fn launch(&self, kernel: &str, arguments: &[*mut c_void], shape: &Shape) -> Result<(), Error> {
         let entry = self.entry(kernel)?;
         let mut message = [0 as c_char; 640];
-        // SAFETY: `MXHAL_KERNEL` defines the entry with this type; the rest is the caller's promise.
+        // SAFETY: `MXHAL_CLUSTER_KERNEL` defines the entry with this type; the rest is the caller's promise.
         let status = unsafe { entry(arguments.as_ptr(), shape, message.as_mut_ptr(), message.len()) };
         if status == 0 {
             return Ok(());
@@ -139,7 +149,7 @@ impl Kernels {
 
     fn entry(&self, kernel: &str) -> Result<Entry, Error> {
         let name = format!("emulated_{kernel}\0");
-        // SAFETY: `MXHAL_KERNEL` defines every symbol of this prefix, with the type `Entry`.
+        // SAFETY: `MXHAL_CLUSTER_KERNEL` defines every symbol of this prefix, with the type `Entry`.
         let symbol = unsafe { self.library.get::<Entry>(name.as_bytes()) };
         symbol.map(|entry| *entry).map_err(|error| Error::Library(self.path.clone(), error))
     }

@@ -82,8 +82,8 @@ std::string describe_tensor_leftovers() {
     return std::to_string(tensors->allocated()) + " columns of tensor memory not freed" + where;
   }
   if (group != 2) return {};
-  if (!first || !second || first->allocations.size() != second->allocations.size()) return "tensor memory that only one of the pair allocated";
-  if (first->relinquished != second->relinquished) return "the permit to allocate tensor memory given up by only one of the pair";
+  if ((first ? first->allocations.size() : 0) != (second ? second->allocations.size() : 0)) return "tensor memory that only one of the pair allocated";
+  if (first && second && first->relinquished != second->relinquished) return "the permit to allocate tensor memory given up by only one of the pair";
   return {};
 }
 
@@ -116,7 +116,7 @@ uint32_t tensor_allocate(uint32_t columns) {
   if (group == 2 && peer && number < peer->allocations.size() && peer->allocations[number] != columns) {
     fault("%u columns of tensor memory wanted for the pair, and by the other block %u", columns, peer->allocations[number]);
   }
-  tensors->allocating_warp = state.thread / 32;
+  tensors->allocating_warp = state.thread % block.threads / 32;
   for (uint32_t column = first; column < first + columns; column++) {
     tensors->columns[column] = {true, false, 0, 0};
     // A NaN, in case that nobody checks.

@@ -74,16 +74,17 @@ fn load(module: *mut *mut c_void, image: *const c_void) -> Answer {
     give(module, "module", MODULES.insert(Module { context: context.handle, image }))
 }
 
-/// A kernel by name: in the image, and emulated with the same parameters.
+/// A kernel by name: in the image, and emulated with the same parameters and clusters.
 fn find(module: *mut c_void, name: &str) -> Answer<Function> {
     let found =
         MODULES.get(module).map_err(|what| Refusal::new(code::INVALID_HANDLE, format!("hmod is {what}")))?;
     expect_current(found.context, "hmod")?;
     let emulated = kernels::parameters(name)
         .ok_or_else(|| Refusal::new(code::NOT_FOUND, format!("no kernel `{name}` is emulated")))?;
+    let cluster = kernels::cluster(name).unwrap_or(1);
     let functions = match &found.image {
         Image::Compiled(functions) => functions,
-        Image::StandIn => return Ok(Function::emulated(name, &emulated)),
+        Image::StandIn => return Ok(Function::emulated(name, &emulated, cluster)),
     };
     let function = functions.iter().find(|function| function.name == name);
     let function =
@@ -92,6 +93,13 @@ fn find(module: *mut c_void, name: &str) -> Answer<Function> {
     if compiled != emulated {
         let what = format!(
             "`{name}` takes parameters of {compiled:?} bytes in the image and of {emulated:?} emulated: they were made from different sources"
+        );
+        return Err(Refusal::new(code::INVALID_IMAGE, what));
+    }
+    let compiled = function.cluster.unwrap_or([1; 3]);
+    if compiled != [cluster, 1, 1] {
+        let what = format!(
+            "`{name}` has clusters of {compiled:?} blocks in the image and of {cluster} along x emulated: __cluster_dims__ and MXHAL_CLUSTER_KERNEL differ"
         );
         return Err(Refusal::new(code::INVALID_IMAGE, what));
     }

@@ -31,15 +31,18 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// One of which only the emulation is there: parameters of these bytes, each a multiple of eight from the first.
-    pub(crate) fn emulated(name: &str, sizes: &[u32]) -> Self {
+    /// One of which only the emulation is there: parameters of these bytes, each a multiple of eight from the first, and
+    /// so many blocks along x in a cluster.
+    pub(crate) fn emulated(name: &str, sizes: &[u32], cluster: u32) -> Self {
         let mut end = 0;
         let parameters = sizes.iter().map(|bytes| {
             let offset = end;
             end += bytes.next_multiple_of(8);
             (offset, *bytes)
         });
-        Self { parameters: parameters.collect(), name: name.to_owned(), ..Self::default() }
+        let parameters = parameters.collect();
+        let cluster = (cluster != 1).then_some([cluster, 1, 1]);
+        Self { name: name.to_owned(), parameters, cluster, ..Self::default() }
     }
 }
 
