@@ -93,7 +93,7 @@ void barrier_init(void* address, unsigned count) {
   Clock nothing(block.all_threads() + 1, 0);
   Member& own = block.own();
   size_t made = 0;
-  for (const Member& member : block.members) made += member.mbarriers.size();
+  for (unsigned rank = 0; rank < block.count; rank++) made += block.members[rank].mbarriers.size();
   unsigned entry = block.all_threads() + 1 + unsigned(made);
   own.mbarriers[shared_offset(address)] = {count, count, 0, entry, 0, state.thread, own.epoch, never, false, nothing, nothing, {}};
 }
