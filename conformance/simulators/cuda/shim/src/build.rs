@@ -22,8 +22,9 @@ pub fn compile(
     folder: &Path,
 ) -> Result<PathBuf, Error> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let runtime = ["fibers.cpp", "guard.cpp", "mbarrier.cpp", "memory.cpp", "tensor_map.cpp", "tensor_memory.cpp"]
-        .map(|name| here.join("src").join(name));
+    let runtime =
+        ["fibers.cpp", "guard.cpp", "mbarrier.cpp", "memory.cpp", "tensor_map.cpp", "tensor_memory.cpp"]
+            .map(|name| here.join("src").join(name));
     let mut headers = vec![here.join("include"), here.join("src")];
     headers.extend_from_slice(includes);
 
