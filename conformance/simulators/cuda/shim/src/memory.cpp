@@ -151,7 +151,8 @@ void read_shared(const void* address, size_t bytes) {
     }
     if (byte.written_in_block != block.serial) fault("read at offset %zu of shared memory, which nobody wrote", i);
     if (awaits_tile(byte)) fault("read at offset %zu of shared memory, whose copy of a tile was not waited for", i);
-    if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) race("read after write", i, byte.writer);
+    // Who knows of a copy of a tile has no need to know who began it.
+    if (byte.tile_entry == 0 && unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) race("read after write", i, byte.writer);
     if (byte.read_epoch != epoch) {
       byte.read_by_lanes = byte.read_by_warps = false;
     } else if (byte.reader != state.thread) {
@@ -171,7 +172,7 @@ Byte& written(size_t i, const char* what) {
   uint32_t epoch = block.own().epoch, lane_epoch = warp_epoch();
   if (byte.written_in_block == block.serial) {
     if (awaits_tile(byte)) fault("%s at offset %zu of shared memory, whose copy of a tile was not waited for", what, i);
-    if (unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) race("write after write", i, byte.writer);
+    if (byte.tile_entry == 0 && unordered(byte.writer, byte.write_epoch, byte.write_warp_epoch, byte.write_time)) race("write after write", i, byte.writer);
     if (byte.operation != 0 && !knows_of(byte.operation)) {
       fault("%s at offset %zu of shared memory, which an asynchronous operation may still read: nobody waited for it", what, i);
     }

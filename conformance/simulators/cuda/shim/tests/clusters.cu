@@ -208,3 +208,44 @@ extern "C" __global__ void group_without_pair(const int* from, int* to) {
   emulation::tensor_check_group(2, true, "allocation");
 }
 MXHAL_KERNEL(group_without_pair)
+
+// The second block begins a copy of a tile that counts at the first's barrier, and hears of it from there.
+
+struct alignas(64) MapBytes {
+  uint64_t words[16];
+};
+
+struct alignas(1024) Tile {
+  int words[128];
+  uint64_t barrier;
+};
+
+inline void copy_for_both(const MapBytes& map, int* to, bool first_waits) {
+  MXHAL_SHARED(Tile, shared);
+  uint32_t rank = emulation::cluster_rank();
+  if (threadIdx.x == 0) {
+    emulation::barrier_init(&shared.barrier, 1);
+    emulation::barrier_publish();
+  }
+  emulation::wait_at_cluster_barrier();
+  if (threadIdx.x == 0) {
+    if (rank == 0) {
+      emulation::barrier_expect(&shared.barrier, 512);
+      emulation::barrier_arrive(&shared.barrier);
+      if (first_waits) emulation::barrier_wait(&shared.barrier, 0);
+      emulation::barrier_arrive_at(&shared.barrier, 1);
+    } else {
+      emulation::copy_tile(shared.words, &map, 0, 0, &shared.barrier, 0);
+    }
+  }
+  if (rank == 1) {
+    emulation::barrier_wait(&shared.barrier, 0, true);
+    for (int i = 0; i < 128; i += 32) to[i + threadIdx.x] = shared.words[i + threadIdx.x];
+  }
+  emulation::wait_at_cluster_barrier();
+}
+
+extern "C" __global__ void tile_for_both(const MapBytes map, int* to) { copy_for_both(map, to, true); }
+MXHAL_CLUSTER_KERNEL(tile_for_both, 2)
+extern "C" __global__ void tile_nobody_awaits(const MapBytes map, int* to) { copy_for_both(map, to, false); }
+MXHAL_CLUSTER_KERNEL(tile_nobody_awaits, 2)

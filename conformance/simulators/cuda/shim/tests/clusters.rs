@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use mxhal_cuda_emulation::{Checks, Error, Kernels, Shape, compile};
+use mxhal_cuda_emulation::{Checks, Error, Kernels, Shape, Tiled, compile, encode_tensor_map};
 
 fn kernels() -> &'static Kernels {
     static KERNELS: OnceLock<Kernels> = OnceLock::new();
@@ -16,20 +16,59 @@ fn kernels() -> &'static Kernels {
     })
 }
 
+#[repr(align(64))]
+struct Numbers([i32; 128]);
+
+#[repr(align(64))]
+struct Map([u64; 16]);
+
 /// Runs with 128 numbers in and out, so many blocks of 32 threads.
 fn run(kernel: &str, blocks: u32, seed: u64) -> Result<[i32; 128], Error> {
-    let from: [i32; 128] = core::array::from_fn(|i| i as i32 + 1);
-    let mut to = [0; 128];
-    let (mut source, mut sink) = (from.as_ptr(), to.as_mut_ptr());
+    with_numbers(|from, to| {
+        let (mut source, mut sink) = (from.as_ptr(), to.as_mut_ptr());
+        let arguments: [*mut c_void; 2] = [(&raw mut source).cast(), (&raw mut sink).cast()];
+        let shape = Shape::new([blocks, 1, 1], [32, 1, 1]).with_seed(seed);
+        // SAFETY: every kernel that is run so takes two pointers, and uses at most 32 numbers a block of each.
+        unsafe { kernels().launch(kernel, &arguments, &shape) }
+    })
+}
+
+/// Runs with a map of the numbers as 4 rows of 128 bytes.
+fn run_with_map(kernel: &str, seed: u64) -> Result<[i32; 128], Error> {
+    with_numbers(|from, to| {
+        let tiled = Tiled {
+            data_type: 0,
+            address: from.as_ptr() as u64,
+            extents: &[128, 4],
+            strides: &[128],
+            tile: &[128, 4],
+            element_strides: &[1, 1],
+            interleave: 0,
+            swizzle: 0,
+            l2_promotion: 0,
+            fill: 0,
+        };
+        let mut map = Map(encode_tensor_map(&tiled).unwrap());
+        let mut sink = to.as_mut_ptr();
+        let arguments: [*mut c_void; 2] = [(&raw mut map).cast(), (&raw mut sink).cast()];
+        let shape = Shape::new([2, 1, 1], [32, 1, 1]).with_seed(seed);
+        // SAFETY: every kernel that is run so takes a map and a pointer to 128 numbers.
+        unsafe { kernels().launch(kernel, &arguments, &shape) }
+    })
+}
+
+fn with_numbers(
+    launch: impl FnOnce(&[i32; 128], &mut [i32; 128]) -> Result<(), Error>,
+) -> Result<[i32; 128], Error> {
+    let from = Numbers(core::array::from_fn(|i| i as i32 + 1));
+    let mut to = Numbers([0; 128]);
+    let (source, sink) = (from.0.as_ptr(), to.0.as_ptr());
     kernels().announce(source.cast(), 512);
     kernels().announce(sink.cast(), 512);
-    let arguments: [*mut c_void; 2] = [(&raw mut source).cast(), (&raw mut sink).cast()];
-    let shape = Shape::new([blocks, 1, 1], [32, 1, 1]).with_seed(seed);
-    // SAFETY: every kernel of the file takes two pointers, and uses at most 32 numbers a block of each.
-    let result = unsafe { kernels().launch(kernel, &arguments, &shape) };
+    let result = launch(&from.0, &mut to.0);
     kernels().withdraw(source.cast());
     kernels().withdraw(sink.cast());
-    result.map(|()| to)
+    result.map(|()| to.0)
 }
 
 fn fault(kernel: &str, seed: u64) -> String {
@@ -51,6 +90,11 @@ fn blocks_of_a_cluster_exchange_values_in_any_order() {
         let added = run("added", 2, seed).unwrap();
         assert_eq!(added[..64], core::array::from_fn::<i32, 64, _>(|i| 3 + i as i32 / 32), "seed {seed}");
         run("ended_after_operation", 2, seed).unwrap();
+        assert_eq!(
+            run_with_map("tile_for_both", seed).unwrap(),
+            core::array::from_fn(|i| i as i32 + 1),
+            "seed {seed}"
+        );
     }
 }
 
@@ -123,5 +167,15 @@ fn each_fault_is_named_whichever_thread_runs_first() {
         }
         // And the fibers are good for another launch.
         assert!(run("exchanged", 2, 1).is_ok());
+    }
+}
+
+#[test]
+fn what_one_block_does_not_wait_for_the_other_does_not_know() {
+    for seed in 0..10 {
+        let fault = run_with_map("tile_nobody_awaits", seed).unwrap_err().to_string();
+        // Before the copy was begun, or after.
+        let words = ["which nobody wrote", "whose copy of a tile was not waited for"];
+        assert!(words.iter().any(|words| fault.contains(words)), "seed {seed}: {fault}");
     }
 }

@@ -3,6 +3,8 @@
 use std::ffi::c_void;
 use std::ptr;
 
+use mxhal_cuda_emulation::{Checks, compile};
+
 use crate::support::{Cuda, Pointer, call, copying, in_a_child, passed};
 
 #[test]
@@ -86,6 +88,37 @@ fn launches_that_no_device_begins_are_refused() {
         assert_eq!(launch(0, ptr::null_mut(), extra.as_mut_ptr()), status, "{bytes} bytes");
     }
     assert_eq!(cuda.synchronise(ptr::null_mut()), 0);
+}
+
+#[test]
+fn a_grid_that_its_clusters_do_not_divide_is_refused() {
+    let name = "rules::a_grid_that_its_clusters_do_not_divide_is_refused";
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = folder.path().join("ranks.cu");
+    let kernel = r#"#include <emulation.h>
+extern "C" __global__ void __cluster_dims__(2, 1, 1) ranks(unsigned* to) {
+  to[blockIdx.x * 32 + threadIdx.x] = 1 + emulation::cluster_rank();
+}
+MXHAL_CLUSTER_KERNEL(ranks, 2)
+"#;
+    std::fs::write(&source, kernel).expect("a folder of this test");
+    let library =
+        compile(&[source], &[], Checks::Off, folder.path()).unwrap_or_else(|error| panic!("{error}"));
+    let library = library.to_str().expect("a path of this test");
+    if let Some(output) = in_a_child(name, &[("MXHAL_SIM_KERNELS", library)]) {
+        let words = "a cluster of [2, 1, 1] in a grid of [3, 1, 1]";
+        let said = passed(&output);
+        assert!(said.contains(words), "{said}");
+        return;
+    }
+    let cuda = Cuda::start();
+    let function = cuda.function("ranks");
+    let mut to = cuda.alloc(256);
+    assert_eq!(cuda.launch(function, 3, 32, ptr::null_mut(), &mut to), 1);
+    assert_eq!(cuda.launch(function, 2, 32, ptr::null_mut(), &mut to), 0);
+    assert_eq!(cuda.synchronise(ptr::null_mut()), 0);
+    let ranks: Vec<u32> = cuda.read(to, 64);
+    assert!(ranks[..32] == [1; 32] && ranks[32..] == [2; 32], "{ranks:?}");
 }
 
 #[test]
