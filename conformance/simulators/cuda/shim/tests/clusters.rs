@@ -50,7 +50,7 @@ fn run_with_map(kernel: &str, seed: u64) -> Result<[i32; 128], Error> {
         };
         let mut map = Map(encode_tensor_map(&tiled).unwrap());
         let mut sink = to.as_mut_ptr();
-        let arguments: [*mut c_void; 2] = [(&raw mut map).cast(), (&raw mut sink).cast()];
+        let arguments: [*mut c_void; 2] = [(&raw mut map.0).cast(), (&raw mut sink).cast()];
         let shape = Shape::new([2, 1, 1], [32, 1, 1]).with_seed(seed);
         // SAFETY: every kernel that is run so takes a map and a pointer to 128 numbers.
         unsafe { kernels().launch(kernel, &arguments, &shape) }
