@@ -98,15 +98,25 @@ for rows in 32 128; do
     # in src/launch.rs.
     limits 100f product_tensor_${scheme}_$rows 204
     limits 120f product_${scheme}_$rows $((rows == 32 ? 128 : 255))
+    # Scales to tensor memory.
+    wants 100f product_tensor_${scheme}_$rows 'UTCCP\.T\.S\.4x32dp128bit'
   done
   wants 100f product_tensor_w4a4_$rows 'UTCOMMA '
   wants 100f product_tensor_w4a8_$rows 'UTCQMMA '
   wants 100f product_tensor_nvfp4_$rows 'UTCOMMA\.4X'
-  for scheme in w4a4 w4a8 nvfp4; do
-    # Scales to tensor memory, sums from it, and copies of activations.
-    wants 100f product_tensor_${scheme}_$rows 'UTCCP\.T\.S\.4x32dp128bit'
+done
+# Pairs of blocks.
+wants 100f product_tensor_w4a4_256 'UTCOMMA\.2CTA '
+wants 100f product_tensor_w4a8_256 'UTCQMMA\.2CTA '
+wants 100f product_tensor_nvfp4_256 'UTCOMMA\.2CTA\.4X'
+for scheme in w4a4 w4a8 nvfp4; do
+  limits 100f product_tensor_${scheme}_256 255
+  wants 100f product_tensor_${scheme}_256 'UTCCP\.T\.S\.2CTA\.4x32dp128bit'
+  wants 100f product_tensor_${scheme}_256 'UTCBAR\.2CTA\.MULTICAST'
+  for rows in 32 128 256; do
+    # Operands by tiles, and sums from tensor memory.
+    wants 100f product_tensor_${scheme}_$rows 'UTMALDG\.2D'
     wants 100f product_tensor_${scheme}_$rows 'LDTM\.x16'
-    wants 100f product_tensor_${scheme}_$rows 'LDGSTS\.E\.BYPASS\.128'
   done
 done
 for rows in 32 128; do

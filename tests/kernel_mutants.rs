@@ -57,8 +57,10 @@ const W4A4: &str = "^exact/matmul/exact/18x40x288/mxfp4_mxfp4_";
 const FEW: &str = "^exact/matmul/exact/7x33x96/mxfp4_(bf16|mxint8)_";
 const GROUPS: &str = "^exact/grouped-matmul/.*/21x34x160x6/nvfp4_nvfp4_";
 const WIDE: &str = "^exact/matmul/exact/18x40x288/fp8-tile128_bf16_";
+/// Rows and columns that pairs of blocks multiply.
+const PAIRS: &str = "^shapes/grouped-matmul/many-rows/300x136x288x2/mxfp4_mxfp8_";
 
-const MUTANTS: [Mutant; 20] = [
+const MUTANTS: [Mutant; 22] = [
     mutant(
         "wrong-fragment-lane",
         "block_scaled.cu",
@@ -171,9 +173,9 @@ const MUTANTS: [Mutant; 20] = [
         "sm_100",
         mutant(
             "mbarrier-not-waited-for",
-            "tensor_memory.cu",
-            "wait_at(&shared.filled[i % count], i / count % 2);",
-            "",
+            "tensor_product.cuh",
+            "wait_at(&shared.filled[i % count], i / count % 2);\n    if constexpr",
+            "if constexpr",
             W4A8,
         ),
     )),
@@ -181,17 +183,37 @@ const MUTANTS: [Mutant; 20] = [
         "sm_100",
         mutant(
             "tensor-operands-not-swizzled",
-            "tensor_memory.cu",
-            "place = swizzled<tensor_row_bytes>(row, chunk);",
-            "place = row * tensor_row_bytes + chunk * 16;",
+            "tensor_product.cuh",
+            "shared_address(stage.a), 8 * tensor_row_bytes, SWIZZLE_128B",
+            "shared_address(stage.a), 8 * tensor_row_bytes, SWIZZLE_NONE",
             W4A4,
+        ),
+    ),
+    checked(on(
+        "sm_100",
+        mutant(
+            "tile-bytes-not-counted",
+            "tensor_product.cuh",
+            "expect_bytes(barrier, ",
+            "expect_bytes(barrier, 0 * ",
+            W4A8,
+        ),
+    )),
+    on(
+        "sm_100",
+        mutant(
+            "halves-of-a-pair-exchanged",
+            "tensor_product.cuh",
+            "work.rank * own_rows",
+            "(1 - work.rank) * own_rows",
+            PAIRS,
         ),
     ),
 ];
 
 #[test]
 fn the_kernels_as_they_are_pass_what_catches_the_mutants() {
-    let filter = [W4A8, W4A4, FEW, GROUPS, WIDE].join("|");
+    let filter = [W4A8, W4A4, FEW, GROUPS, WIDE, PAIRS].join("|");
     for product in ["sm_120", "sm_100", "sm_90"] {
         let report = conform(None, product, &filter, Checks::On);
         let wrong: Vec<_> = report.cases.iter().filter(|case| case.state.is_wrong()).collect();
@@ -231,7 +253,7 @@ fn the_table_of_the_readme_is_the_table_of_this_test() {
         .filter_map(|line| {
             let cells: Vec<_> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
             let [_, name, file, _, _] = cells[..] else { return None };
-            file.ends_with(".cu").then_some((name, file))
+            (file.ends_with(".cu") || file.ends_with(".cuh")).then_some((name, file))
         })
         .collect();
     let ours: Vec<_> = MUTANTS.iter().map(|mutant| (mutant.name, mutant.file)).collect();
@@ -248,11 +270,19 @@ fn library(mutant: &Mutant) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernel-mutants");
     let own = folder.join(name);
     fs::create_dir_all(&own).unwrap();
-    let changed = own.join(file);
-    fs::write(&changed, text.replace(from, to)).unwrap();
+    fs::write(own.join(file), text.replace(from, to)).unwrap();
+    // A header that is changed is found by copies of what includes it.
+    let include = format!("#include \"{file}\"");
     let mut all = kernel_sources(&kernels).unwrap();
-    all.retain(|path| !path.ends_with(file));
-    all.push(changed);
+    for source in &mut all {
+        let changed = own.join(source.file_name().expect("a source has a name"));
+        if fs::read_to_string(&source).unwrap().contains(&include) {
+            fs::copy(&source, &changed).unwrap();
+        }
+        if changed.is_file() {
+            *source = changed;
+        }
+    }
     let includes = [kernels, sources.join("ptx")];
     compile(&all, &includes, *checks, &folder).unwrap_or_else(|error| panic!("{name}: {error}"))
 }

@@ -9,5 +9,6 @@
 #include "route.cu"
 #include "swiglu.cu"
 #include "tensor_memory.cu"
+#include "tensor_pair.cu"
 #include "wgmma.cu"
 #include "wide.cu"

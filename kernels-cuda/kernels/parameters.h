@@ -131,7 +131,7 @@ struct ProductParameters {
 };
 
 /// What the copies of the Tensor Memory Accelerator find a matrix by: a CUtensorMap, which the driver writes.
-struct alignas(64) TensorMap {
+struct alignas(128) TensorMap {
   uint64_t words[16];
 };
 
@@ -190,5 +190,5 @@ MXHAL_SIZE(PermuteParameters, 56);
 MXHAL_SIZE(PermuteRowsParameters, 104);
 MXHAL_SIZE(CombineParameters, 64);
 MXHAL_SIZE(ProductParameters, 144);
-MXHAL_SIZE(TensorProductParameters, 448);
+MXHAL_SIZE(TensorProductParameters, 512);
 MXHAL_SIZE(MoeParameters, 208);

@@ -92,10 +92,13 @@ kernels! {
     "product_nvfp4_128"    ProductParameters,      256, SM_120;
     "product_nvfp4_32"     ProductParameters,      256, SM_120;
     "product_tensor_nvfp4_128" TensorProductParameters, 160, SM_100;
+    "product_tensor_nvfp4_256" TensorProductParameters, 160, SM_100;
     "product_tensor_nvfp4_32"  TensorProductParameters, 160, SM_100;
     "product_tensor_w4a4_128"  TensorProductParameters, 160, SM_100;
+    "product_tensor_w4a4_256"  TensorProductParameters, 160, SM_100;
     "product_tensor_w4a4_32"   TensorProductParameters, 160, SM_100;
     "product_tensor_w4a8_128"  TensorProductParameters, 160, SM_100;
+    "product_tensor_w4a8_256"  TensorProductParameters, 160, SM_100;
     "product_tensor_w4a8_32"   TensorProductParameters, 160, SM_100;
     "product_w4a4_128"     ProductParameters,      256, SM_120;
     "product_w4a4_32"      ProductParameters,      256, SM_120;

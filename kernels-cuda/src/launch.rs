@@ -180,11 +180,11 @@ pub enum Product {
     W4A8(u32),
     /// NVFP4 by NVFP4 on `sm_120f`: tiles of 32 or 128 rows.
     Nvfp4(u32),
-    /// MXFP4 by MXFP4 on `sm_100f`: tiles of 32 or 128 rows.
+    /// MXFP4 by MXFP4 on `sm_100f`: tiles of 32 or 128 rows, or of 256 by pairs of blocks.
     TensorW4A4(u32),
-    /// MXFP8, per 32 or per 128, by MXFP4 in order on `sm_100f`: tiles of 32 or 128 rows.
+    /// MXFP8, per 32 or per 128, by MXFP4 in order on `sm_100f`: tiles as of [`Self::TensorW4A4`].
     TensorW4A8(u32),
-    /// NVFP4 by NVFP4 on `sm_100f`: tiles of 32 or 128 rows.
+    /// NVFP4 by NVFP4 on `sm_100f`: tiles as of [`Self::TensorW4A4`].
     TensorNvfp4(u32),
     /// MXFP4 weights by any activations but NVFP4, widened to BF16, on `sm_90a`: tiles of 32 or 128 rows.
     Wgmma(u32),
@@ -203,7 +203,8 @@ impl Product {
     /// | up to 64 | NVFP4 | NVFP4 | `sm_120f` | block-scaled, 32 rows |
     /// | more | NVFP4 | NVFP4 | `sm_120f` | block-scaled, 128 rows |
     /// | up to 32 | MXFP4, NVFP4 | MXFP4, MXFP8; NVFP4 | `sm_100f` | tensor memory, 32 rows |
-    /// | more | MXFP4, NVFP4 | MXFP4, MXFP8; NVFP4 | `sm_100f` | tensor memory, 128 rows |
+    /// | up to 128, or up to 128 columns | MXFP4, NVFP4 | MXFP4, MXFP8; NVFP4 | `sm_100f` | tensor memory, 128 rows |
+    /// | more | MXFP4, NVFP4 | MXFP4, MXFP8; NVFP4 | `sm_100f` | tensor memory, 256 rows by pairs |
     /// | up to 32 | MXFP4 | all but NVFP4 | `sm_90a` | warpgroups, 32 rows |
     /// | more | MXFP4 | all but NVFP4 | `sm_90a` | warpgroups, 128 rows |
     /// | any other | | | | wide |
@@ -214,7 +215,9 @@ impl Product {
     pub fn choose(target: Target, parameters: &ProductParameters) -> Self {
         let rows = parameters.m.div_ceil(parameters.groups.max(1));
         let tile = if rows <= 64 { 32 } else { 128 };
-        let tensor_tile = if rows <= 32 { 32 } else { 128 };
+        let hopper_tile = if rows <= 32 { 32 } else { 128 };
+        // A pair of blocks has 256 columns.
+        let tensor_tile = if rows > 128 && parameters.n > 128 { 256 } else { hopper_tile };
         let in_order = parameters.w_halves == 0;
         let is_padded = parameters.w_stride.is_multiple_of(code_row_multiple(target, parameters.a_format));
         // Of decode: within a group offsets have 32 bits.
@@ -236,7 +239,7 @@ impl Product {
             (format::MXFP4, activation, Target::Hopper)
                 if activation != format::NVFP4 && in_order == (activation == format::MXFP4) =>
             {
-                Self::Wgmma(tensor_tile)
+                Self::Wgmma(hopper_tile)
             }
             (format::MXFP4, format::MXFP4, Target::Blackwell120) => Self::W4A4(tile),
             (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell120) => Self::W4A8(tile),
@@ -292,11 +295,17 @@ impl Product {
             }
             Self::Wide => ("product_wide".to_owned(), 64),
         };
-        Launch { shared_bytes: self.shared_bytes(m), ..Launch::new(&name, [n.div_ceil(columns), tiles, 1]) }
+        let blocks = if self.is_by_pairs() { n.div_ceil(2 * columns) * 2 } else { n.div_ceil(columns) };
+        Launch { shared_bytes: self.shared_bytes(m), ..Launch::new(&name, [blocks, tiles, 1]) }
+    }
+
+    /// Whether two blocks, neighbours along the columns, make a tile: its kernel is compiled for clusters of two.
+    const fn is_by_pairs(self) -> bool {
+        matches!(self, Self::TensorW4A4(256) | Self::TensorW4A8(256) | Self::TensorNvfp4(256))
     }
 
     /// Stages of both operands and their scales, as `ScaledStage` of `kernels/block_scaled.cu`, `TensorShared` of
-    /// `kernels/tensor_memory.cu` or `HopperStage` of `kernels/wgmma.cu`; two chunks of a tile's activations, as
+    /// `kernels/tensor_product.cuh` or `HopperStage` of `kernels/wgmma.cu`; two chunks of a tile's activations, as
     /// `few_shared_bytes` of `kernels/few_rows.cuh`.
     fn shared_bytes(self, m: u32) -> u32 {
         let (stages, a_bytes, scale_bytes) = match self {
@@ -321,12 +330,17 @@ const fn wgmma_columns(rows: u32) -> u32 {
     if rows == 128 { 256 } else { 128 }
 }
 
-/// Stages of 128 bytes of K, of 128 rows of weights and the tile's of activations, with so many tiles of scales of 512
-/// bytes on either side; and the barriers.
+/// Stages of 128 bytes of K, of 128 rows of weights and the tile's of activations, of which a block of a pair has half;
+/// so many tiles of scales of 512 bytes for the weights and for each 128 rows of activations; and the barriers.
 const fn tensor_shared_bytes(rows: u32, scale_tiles: u32) -> u32 {
-    let stages = if rows == 128 { 3 } else { 4 };
-    let barriers = 2 * stages + 1;
-    (stages * ((128 + rows) * 128 + 2 * 512 * scale_tiles) + 8 * barriers + 4).next_multiple_of(1024)
+    let (stages, own_rows) = match rows {
+        256 => (5, 128),
+        128 => (3, 128),
+        _ => (4, rows),
+    };
+    let stage = (128 + own_rows) * 128 + (1 + rows.div_ceil(128)) * 512 * scale_tiles;
+    let barriers = 3 * stages + 1;
+    (stages * stage.next_multiple_of(1024) + 8 * barriers + 4).next_multiple_of(1024)
 }
 
 /// What the bytes of a row of codes are a multiple of, in MXFP4 weights that are prepared for activations of this format
@@ -435,7 +449,7 @@ mod tests {
                 for m in [1, 2, 3, 8, 9, 64, 65, 4096] {
                     let p = ProductParameters {
                         m,
-                        n: 100,
+                        n: 1000,
                         k: 64,
                         groups: 1,
                         a_format,
@@ -447,9 +461,10 @@ mod tests {
                     };
                     let launch = Product::choose(target, &p).launch(&p);
                     assert!(launch.kernel.targets.contains(&target), "{target} {}", launch.kernel.name);
-                    // What a block may have, of sm_100 half of what two share.
+                    // What a block may have, of sm_100 half of what two share but for those of a pair.
                     let room = match target {
                         Target::Hopper => 227,
+                        Target::Blackwell100 if launch.kernel.name.ends_with("_256") => 227,
                         Target::Blackwell100 => 113,
                         Target::Blackwell120 => 99,
                     };

@@ -264,7 +264,7 @@ parameters! {
     }
 
     /// Of `product_tensor_*`. Its alignment is that of a map.
-    TensorProductParameters, 448 bytes {
+    TensorProductParameters, 512 bytes {
         /// Of the weights, as [`ProductParameters::tensor_maps`] describes it.
         w: TensorMap,
         /// Of the activations.

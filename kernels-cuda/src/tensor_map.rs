@@ -9,8 +9,9 @@ use core::fmt;
 use crate::launch::{Product, format};
 use crate::parameters::{Address, ProductParameters};
 
-/// A `CUtensorMap`: 128 bytes that the driver wrote. A kernel takes it as `__grid_constant__`, aligned as here.
-#[repr(C, align(64))]
+/// A `CUtensorMap`: 128 bytes that the driver wrote. A kernel takes it as `__grid_constant__`, aligned as
+/// `cuda.h` of CUDA 13.0 declares it; the documentation asks for 64.
+#[repr(C, align(128))]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TensorMap(pub [u64; 16]);
 

@@ -1,6 +1,6 @@
 //! Emulated: what is wrong with a product in tensor memory, or by warpgroups, is found.
 //!
-//! Each mutant is `tensor_memory.cu` or `wgmma.cu` with one thing changed. It must end with the fault that names it, or store
+//! Each mutant is the source of such a product with one thing changed. It must end with the fault that names it, or store
 //! other bits than the kernel does.
 
 mod emulated;
@@ -24,34 +24,54 @@ use Found::{Bits, Fault};
 
 /// A kernel whose source is changed.
 struct Subject {
-    file: &'static str,
+    /// The kernel's, after what it includes and is changed too.
+    files: &'static [&'static str],
     kernel: &'static str,
     /// What the file's kernels begin with, of which one is kept.
     kernels: &'static str,
     product: Product,
     target: Target,
     w_halves: u32,
+    /// Rows of each group, and K with scales per 32 and with scales per 128: more stages than there is room for.
+    counts: [u32; 3],
+    depths: [usize; 2],
     /// What is changed, from what to what; the first changes nothing.
     mutants: &'static [(&'static str, &'static str, &'static str, Found)],
 }
 
 const TENSOR_MEMORY: Subject = Subject {
-    file: "tensor_memory.cu",
+    files: &["tensor_product.cuh", "tensor_memory.cu"],
     kernel: "product_tensor_w4a8_32",
     kernels: "extern \"C\"",
     product: Product::TensorW4A8(32),
     target: Target::Blackwell100,
     w_halves: 0,
+    counts: [5, 0, 12],
+    depths: [1216, 1536],
     mutants: TENSOR_MEMORY_MUTANTS,
 };
 
+const PAIR: Subject = Subject {
+    files: &["tensor_product.cuh", "tensor_pair.cu"],
+    kernel: "product_tensor_w4a8_256",
+    kernels: "extern \"C\"",
+    product: Product::TensorW4A8(256),
+    target: Target::Blackwell100,
+    w_halves: 0,
+    counts: [5, 0, 50],
+    depths: [864, 1024],
+    mutants: PAIR_MUTANTS,
+};
+
 const WARPGROUPS: Subject = Subject {
-    file: "wgmma.cu",
+    files: &["wgmma.cu"],
     kernel: "product_wgmma_mx_32",
     kernels: "\nWGMMA(",
     product: Product::Wgmma(32),
     target: Target::Hopper,
     w_halves: 1,
+    counts: [5, 0, 12],
+    depths: [1216, 1536],
     mutants: WARPGROUPS_MUTANTS,
 };
 
@@ -61,28 +81,37 @@ const TENSOR_MEMORY_MUTANTS: &[(&str, &str, &str, Found)] = &[
         "a stage is filled while it is multiplied",
         "if (i >= count) wait_at(&shared.emptied[i % count], (i / count - 1) % 2);",
         "",
-        Fault(&["which an asynchronous operation may still read", "wait at the mbarrier"]),
+        Fault(&[
+            "which an asynchronous operation may still read",
+            "copy of a tile at offset",
+            "wait at the mbarrier",
+        ]),
     ),
     (
         "a stage is multiplied before it is filled",
-        "wait_at(&shared.filled[i % count], i / count % 2);",
-        "",
+        "wait_at(&shared.filled[i % count], i / count % 2);\n    if constexpr",
+        "if constexpr",
         Fault(&["which nobody wrote", "was not waited for", "nothing waits for it"]),
     ),
     (
         "the parity of a stage never changes",
-        "wait_at(&shared.filled[i % count], i / count % 2);",
-        "wait_at(&shared.filled[i % count], 0);",
+        "wait_at(&shared.filled[i % count], i / count % 2);\n    if constexpr",
+        "wait_at(&shared.filled[i % count], 0);\n    if constexpr",
         Fault(&["was not waited for", "nothing waits for it", "wait at the mbarrier"]),
     ),
     (
         "sums are read before they are there",
         "wait_at(&shared.done, 0);",
         "",
-        Fault(&["whose operation was not waited for", "which nobody wrote", "which is not allocated"]),
+        Fault(&[
+            "operation was not waited for",
+            "which nobody wrote",
+            "not allocated",
+            "is freed while operations",
+        ]),
     ),
     (
-        "copies are not shown to the tensor core",
+        "scales are not shown to the tensor core",
         "fence_for_asynchronous_reads();",
         "",
         Fault(&["without a fence of the asynchronous proxy"]),
@@ -94,9 +123,33 @@ const TENSOR_MEMORY_MUTANTS: &[(&str, &str, &str, Found)] = &[
         Fault(&["whose asynchronous copy was not waited for"]),
     ),
     (
+        "no bytes are expected",
+        "expect_bytes(barrier, ",
+        "expect_bytes(barrier, 0 * ",
+        Fault(&["whose copy of a tile was not waited for", "bytes"]),
+    ),
+    (
+        "fewer bytes are expected than come",
+        "copies * tensor_copy_rows * tensor_row_bytes);",
+        "0);",
+        Fault(&["whose copy of a tile was not waited for", "-4096 bytes"]),
+    ),
+    (
+        "the gaps between codes are counted",
+        "w_bytes = 64;",
+        "w_bytes = 128;",
+        Fault(&["arrivals and 8192 bytes"]),
+    ),
+    (
+        "copies tell another stage",
+        "shared.stages[i % count], &shared.filled[i % count])",
+        "shared.stages[i % count], &shared.filled[(i + 1) % count])",
+        Fault(&["whose copy of a tile was not waited for", "wait at the mbarrier"]),
+    ),
+    (
         "products are not fenced",
-        "i / count % 2);\n    fence_tensor_after();",
-        "i / count % 2);",
+        "&shared.peer_filled[i % count], i / count % 2);\n    fence_tensor_after();",
+        "&shared.peer_filled[i % count], i / count % 2);",
         Fault(&["no tcgen05.fence::after_thread_sync"]),
     ),
     (
@@ -118,14 +171,8 @@ const TENSOR_MEMORY_MUTANTS: &[(&str, &str, &str, Found)] = &[
         Fault(&["tcgen05.mma writes column"]),
     ),
     (
-        "rows beyond the tile are multiplied",
-        "instruction_columns(work.rows)",
-        "instruction_columns(rows)",
-        Fault(&["tcgen05.mma reads offset"]),
-    ),
-    (
         "a warp reads another's lanes",
-        "sums + row + (warp * 32 << 16)",
+        "sums + row + (threadIdx.x / 32 * 32 << 16)",
         "sums + row",
         Fault(&[
             "this warp has lanes 32 to 63",
@@ -139,23 +186,106 @@ const TENSOR_MEMORY_MUTANTS: &[(&str, &str, &str, Found)] = &[
         "",
         Fault(&["64 columns of tensor memory not freed"]),
     ),
-    ("nothing is swizzled", "swizzled<tensor_row_bytes>(row, chunk)", "(row * 128 + chunk * 16)", Bits),
     (
-        "the swizzle is another",
-        "swizzled<tensor_row_bytes>(row, chunk)",
-        "(swizzled<tensor_row_bytes>(row + 1, chunk) - 128)",
+        "weights are read as if they were not swizzled",
+        "shared_address(stage.w), 8 * tensor_row_bytes, SWIZZLE_128B",
+        "shared_address(stage.w), 8 * tensor_row_bytes, SWIZZLE_NONE",
+        Bits,
+    ),
+    (
+        "activations are read as if they were not swizzled",
+        "shared_address(stage.a), 8 * tensor_row_bytes, SWIZZLE_128B",
+        "shared_address(stage.a), 8 * tensor_row_bytes, SWIZZLE_NONE",
         Bits,
     ),
     ("scales lie in order of rows", "threadIdx.x % 32 * 4 + threadIdx.x / 32", "threadIdx.x", Bits),
     ("every step has the first scale", "byte = step * step_scales % 4", "byte = 0", Bits),
     ("a scale per 128 is one per 32", "has_one_scale ? depth / 128 % 4 : byte", "byte", Bits),
-    ("K does not go on", "a + 2 * step", "a", Bits),
-    ("one row too many is stored", "min(tile.rows - row, 16u)", "min(tile.rows - row + 1, 16u)", Bits),
-    ("rows of another group are taken", "p.a + (uint64_t(work.tile.row) + row)", "p.a + row", Bits),
+    ("K does not go on in a descriptor", "a + 2 * step", "a", Bits),
+    ("K does not go on in copies", "x = i * tensor_row_elements", "x = 0", Bits),
+    (
+        "one row too many is stored",
+        "min(work.tile.rows - row, 16u)",
+        "min(work.tile.rows - row + 1, 16u)",
+        Bits,
+    ),
+    ("rows of another group are taken", "first_row = work.tile.row + ", "first_row = ", Bits),
     (
         "the first group's weights are everybody's",
-        "uint64_t(work.tile.group) * p.n + work.first_column",
-        "work.first_column",
+        "x, work.tile.group * work.p.n + work.first_column",
+        "x, work.first_column",
+        Bits,
+    ),
+];
+
+const PAIR_MUTANTS: &[(&str, &str, &str, Found)] = &[
+    ("nothing", "// A tile of scales has a row", "// A tile of scales has a row", Bits),
+    (
+        "barriers are used before the other block has made them",
+        "cluster_sync();\n  fence_tensor_after();\n  uint32_t sums",
+        "__syncthreads();\n  fence_tensor_after();\n  uint32_t sums",
+        Fault(&["mbarrier", "cluster_sync", "tensor memory"]),
+    ),
+    (
+        "a block ends while the other uses it",
+        "cluster_sync();\n  if (!is_filler)",
+        "__syncthreads();\n  if (!is_filler)",
+        Fault(&["ended", "cluster", "freed"]),
+    ),
+    (
+        "the first block does not wait for the second",
+        "wait_in_cluster(&shared.peer_filled[i % count], i / count % 2);",
+        "{}",
+        Fault(&["was not waited for", "nothing waits for it", "nobody wrote", "without a fence"]),
+    ),
+    (
+        "the first block sees its own threads alone",
+        "wait_in_cluster(&shared.peer_filled",
+        "wait_at(&shared.peer_filled",
+        Fault(&["nothing waits for it", "was not waited for", "cluster"]),
+    ),
+    (
+        "the second block passes on what is not there",
+        "wait_at(&shared.filled[i % count], i / count % 2);\n    arrive_at_rank",
+        "arrive_at_rank",
+        Fault(&["was not waited for", "nothing waits for it", "nobody wrote", "wait at the mbarrier"]),
+    ),
+    (
+        "the second block tells itself",
+        "arrive_at_rank(&shared.peer_filled[i % count], 0);",
+        "arrive_at_rank(&shared.peer_filled[i % count], 1);",
+        Fault(&["wait at the mbarrier"]),
+    ),
+    (
+        "both blocks multiply",
+        "if (work.rank == 0) {",
+        "if (work.rank < 2) {",
+        Fault(&["wait at the mbarrier"]),
+    ),
+    (
+        "the second block is not told of emptied stages",
+        "commit_pair_operations(barrier, 3);",
+        "commit_pair_operations(barrier, 1);",
+        Fault(&["wait at the mbarrier"]),
+    ),
+    (
+        "operations of one block and of two",
+        "copy_scales<blocks>(columns",
+        "copy_scales<1>(columns",
+        Fault(&["cta_group"]),
+    ),
+    (
+        "the instruction is of one block's rows",
+        "Scheme::template instruction<blocks>",
+        "Scheme::template instruction<1>",
+        Fault(&["instruction descriptor"]),
+    ),
+    ("both blocks have the same rows", "work.rank * own_rows", "0", Bits),
+    ("rows of a pair are halved elsewhere", "own_rows = work.rows / blocks", "own_rows = 16", Bits),
+    (
+        "both blocks have the same columns",
+        "first_column(blockIdx.x *",
+        "first_column(blockIdx.x / 2 * 2 *",
         Bits,
     ),
 ];
@@ -245,12 +375,19 @@ const WARPGROUPS_MUTANTS: &[(&str, &str, &str, Found)] = &[
 /// One library with a kernel `mutant_I` for each of the subject's table.
 fn library(subject: &Subject) -> &'static Kernels {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let source = std::fs::read_to_string(here.join("kernels").join(subject.file)).unwrap();
+    let mut source = String::new();
+    for file in subject.files {
+        source += &std::fs::read_to_string(here.join("kernels").join(file)).unwrap();
+    }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants").join(subject.kernel);
     std::fs::create_dir_all(&folder).unwrap();
     // Headers stay outside of the mutant's namespace, and of the kernels one is kept.
-    let (headers, rest) = source.split_at(source.rfind("#include").unwrap());
-    let (last_header, rest) = rest.split_once('\n').unwrap();
+    let is_own = |line: &str| subject.files.iter().any(|file| line == format!("#include \"{file}\""));
+    let (headers, rest): (Vec<&str>, Vec<&str>) = source
+        .split_inclusive('\n')
+        .filter(|line| !line.starts_with("#pragma once") && !is_own(line.trim_end()))
+        .partition(|line| line.starts_with("#include"));
+    let (headers, rest) = (headers.concat(), rest.concat());
     let (body, kernels) = rest.split_at(rest.find(subject.kernels).unwrap());
     let kernel = kernels.split(subject.kernels).find(|kernel| kernel.contains(subject.kernel)).unwrap();
     let kernel = format!("{}{kernel}", subject.kernels);
@@ -263,7 +400,7 @@ fn library(subject: &Subject) -> &'static Kernels {
             let body = body.replace(from, to);
             let kernel = kernel.replace(subject.kernel, &format!("mutant_{i}"));
             let path = folder.join(format!("mutant_{i}.cu"));
-            let text = format!("{headers}{last_header}\nnamespace mutant{i} {{\n{body}\n{kernel}\n}}\n");
+            let text = format!("{headers}namespace mutant{i} {{\n{body}\n{kernel}\n}}\n");
             std::fs::write(&path, text).unwrap();
             path
         })
@@ -283,7 +420,7 @@ fn run(
     seed: u64,
 ) -> Result<Vec<u32>, String> {
     let mut random = Random(11);
-    let (m, n, groups) = (20, 130, 3);
+    let (m, n, groups) = (subject.counts.iter().sum::<u32>() as usize + 3, 130, 3);
     let block = if a_format == MXFP8 { 32 } else { 128 };
     let mut bytes = |count: usize, modulus: u64, least: u64| -> Vec<u8> {
         (0..count).map(|_| (random.next() % modulus + least) as u8).collect()
@@ -303,7 +440,7 @@ fn run(
         a_scales: device.copy(&a_scales),
         w: device.copy(&w),
         w_scales: device.copy(&w_scales),
-        counts: device.copy(&[5, 0, 12]),
+        counts: device.copy(&subject.counts),
         y: device.alloc(m * n * 4),
         a_stride: k as u64,
         a_scales_stride: (k / block) as u64,
@@ -332,6 +469,11 @@ fn every_mutant_of_a_product_in_tensor_memory_is_found() {
 }
 
 #[test]
+fn every_mutant_of_a_product_by_a_pair_is_found() {
+    expect_found(&PAIR);
+}
+
+#[test]
 fn every_mutant_of_a_product_by_warpgroups_is_found() {
     expect_found(&WARPGROUPS);
 }
@@ -339,7 +481,8 @@ fn every_mutant_of_a_product_by_warpgroups_is_found() {
 fn expect_found(subject: &Subject) {
     let kernels = library(subject);
     // Scales that cannot be copied as words, and scales per 128 that can.
-    let cases = [(MXFP8, 1216), (MXFP8_G128, 1536)];
+    let [k, k_per_128] = subject.depths;
+    let cases = [(MXFP8, k), (MXFP8_G128, k_per_128)];
     let right = cases.map(|(a_format, k)| run(subject, kernels, 0, a_format, k, 0).unwrap());
     let mut missed = Vec::new();
     for (i, (name, _, _, found)) in subject.mutants.iter().enumerate() {

@@ -360,8 +360,12 @@ fn products_of_warpgroups_are_within_their_bound() {
 fn products_in_tensor_memory_are_within_their_bound() {
     let mut random = Random::printed();
     for a_format in [MXFP4, MXFP8, MXFP8_G128, NVFP4] {
-        for (rows, m) in [(32, 5), (32, 70), (128, 140)] {
-            let (n, k) = (random.within(1, 200), 32 * random.within(1, 40));
+        for (rows, m) in [(32, 5), (32, 70), (128, 140), (256, 90), (256, 300)] {
+            let (n, k) = if rows == 256 {
+                (random.within(1, 400), 32 * random.within(1, 16))
+            } else {
+                (random.within(1, 200), 32 * random.within(1, 40))
+            };
             let w_format = if a_format == NVFP4 { NVFP4 } else { MXFP4 };
             let case = random_case(&mut random, a_format, w_format, m, n, k);
             let mut device = Device::new(Checks::On, random.next() % 3);
@@ -384,12 +388,14 @@ fn products(a_format: u32) -> Vec<Product> {
             Product::W4A4(128),
             Product::TensorW4A4(32),
             Product::TensorW4A4(128),
+            Product::TensorW4A4(256),
         ]),
         MXFP8 => products.extend([
             Product::W4A8(32),
             Product::W4A8(128),
             Product::TensorW4A8(32),
             Product::TensorW4A8(128),
+            Product::TensorW4A8(256),
         ]),
         _ => {}
     }
@@ -493,6 +499,7 @@ fn speed_of_the_emulation() {
         ("W4A8 by warpgroups", Product::Wgmma(128), MXFP8, 128),
         ("W4A4 in tensor memory", Product::TensorW4A4(128), MXFP4, 128),
         ("W4A8 in tensor memory", Product::TensorW4A8(128), MXFP8, 128),
+        ("W4A8 by a pair", Product::TensorW4A8(256), MXFP8, 256),
     ] {
         for checks in [Checks::Off, Checks::On] {
             let (n, k) = (128, 512);

@@ -135,14 +135,18 @@ fn experts(listing: &mut Listing) {
 }
 
 /// Groups of a matrix unit's tiles: of some 32 rows, of a tile that is not full, of more than one of 128, and all rows on
-/// one expert. Columns and K end within a tile.
+/// one expert. Columns and K end within a tile; K is several tiles, and once more than a pipeline has room for.
 fn many_rows(listing: &mut Listing) {
     let mxfp4 = SCHEMES.map(|scheme| (Format::Mxfp4, scheme, Format::Bf16));
     for (weight, scheme, input) in mxfp4.into_iter().chain([(Format::Nvfp4, Format::Nvfp4, Format::Nvfp4)]) {
-        for (m, groups, load) in
-            [(58, 2, Load::Even), (83, 2, Load::Even), (300, 2, Load::Even), (171, 4, Load::OneExpert)]
-        {
-            let each = Matmul::mxfp4(m, 136, 288, Quantization::new(scheme));
+        for (m, k, groups, load) in [
+            (58, 288, 2, Load::Even),
+            (83, 288, 2, Load::Even),
+            (300, 288, 2, Load::Even),
+            (262, 1696, 2, Load::Even),
+            (171, 288, 4, Load::OneExpert),
+        ] {
+            let each = Matmul::mxfp4(m, 136, k, Quantization::new(scheme));
             let each = Matmul { weight, input, output: Format::Bf16, ..each };
             let mut case =
                 OpCase::new(GroupedMatmul { each, groups }, Values::Exact { spread: 4 }, Tier::Exact);

@@ -177,7 +177,9 @@ void commit_operations_to(void* address, uint32_t ranks) {
     if (barrier.published == never) fault("commit to an mbarrier that was never published to asynchronous operations");
     barriers[rank] = &barrier;
   }
-  Clock clock(block.all_threads() + 1, 0);
+  // Of operations, and of copies of tiles that came before them: not of what threads did.
+  Clock clock = block.clocks[state.thread];
+  std::fill_n(clock.begin(), block.all_threads(), 0);
   clock[block.all_threads()] = block.operations_begun + 1;
   auto arrive_at_all = [first = barriers[0], second = barriers[1], clock] {
     if (first != nullptr) arrive(*first, clock);
