@@ -137,7 +137,8 @@ else
   finish
 fi
 
-# The programs of bench/. Fragment maps are asked of Hopper alone, whose matrix instructions they use.
+# The programs of bench/. Fragment maps are asked of Hopper alone, whose matrix instructions they use. tiles gives each of
+# its five questions ten seconds.
 a_program() {
   local name=$1 home compile=("$nvcc" -std=c++17 -O3 -gencode "arch=compute_$arch,code=sm_$arch")
   shift
@@ -149,13 +150,14 @@ a_program() {
     lacks "$name: it does not compile here; see $name.compile.log"
     return 1
   fi
-  [ -n "$gpu" ] && a_step "$name" 30 "$results/$name"
+  [ -n "$gpu" ] && a_step "$name" 60 "$results/$name"
 }
 if [ "$arch" = 90a ]; then
   a_program fragments || true
 else
   lacks 'the fragment maps: bench/fragments.cu asks instructions of Hopper'
 fi
+a_program tiles || true
 a_program ceilings -lcublas || true
 [ -n "$gpu" ] || finish
 

@@ -73,29 +73,6 @@ __global__ void widen_all(uint32_t format, uint16_t* values) {
   values[scale * 256 + code] = uint16_t(widen_eight(format, uint2{four, four}, scale).x);
 }
 
-int wrong = 0;
-
-void report(const char* what, size_t differ, size_t of) {
-  printf("%-28s %zu of %zu differ\n", what, differ, of);
-  wrong |= differ != 0;
-}
-
-/// A copy of the values on the device, or room for as many.
-template <class T>
-T* on_device(const std::vector<T>& values) {
-  T* copy;
-  CHECK(cudaMalloc(&copy, values.size() * sizeof(T)));
-  CHECK(cudaMemcpy(copy, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice));
-  return copy;
-}
-template <class T>
-std::vector<T> back(const T* from, size_t count) {
-  std::vector<T> values(count);
-  CHECK(cudaGetLastError());
-  CHECK(cudaMemcpy(values.data(), from, count * sizeof(T), cudaMemcpyDeviceToHost));
-  return values;
-}
-
 /// Small integers as BF16.
 std::vector<uint16_t> integers(Random& random, size_t count) {
   std::vector<uint16_t> values(count);

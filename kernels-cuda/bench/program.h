@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <vector>
 
 #include <cuda_runtime.h>
 
@@ -24,3 +25,28 @@ struct Random {
     return z ^ z >> 31;
   }
 };
+
+/// What a program that compares ends with.
+inline int wrong = 0;
+
+/// A line for what was compared.
+inline void report(const char* what, size_t differ, size_t of) {
+  printf("%-28s %zu of %zu differ\n", what, differ, of);
+  wrong |= differ != 0;
+}
+
+/// A copy of the values on the device, or room for as many.
+template <class T>
+T* on_device(const std::vector<T>& values) {
+  T* copy;
+  CHECK(cudaMalloc(&copy, values.size() * sizeof(T)));
+  CHECK(cudaMemcpy(copy, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice));
+  return copy;
+}
+template <class T>
+std::vector<T> back(const T* from, size_t count) {
+  std::vector<T> values(count);
+  CHECK(cudaGetLastError());
+  CHECK(cudaMemcpy(values.data(), from, count * sizeof(T), cudaMemcpyDeviceToHost));
+  return values;
+}

@@ -1,19 +1,20 @@
-//! `on-device.sh` on a machine that has nothing that it needs: it names what is missing, and that is no success.
+//! `on-device.sh` on a machine that has nothing that it needs, where it names what is missing, and that is no success; and
+//! what it asks of which device, on one that pretends to have it.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
 /// The programs that the script is made of, without those that look at a device or build for one.
-const PROGRAMS: [&str; 10] =
-    ["bash", "cat", "date", "dirname", "head", "mkdir", "printf", "sed", "tee", "timeout"];
+const PROGRAMS: [&str; 11] =
+    ["bash", "cat", "chmod", "date", "dirname", "head", "mkdir", "printf", "sed", "tee", "timeout"];
 
 /// Runs the script in a folder, whose `bin` is all that it finds programs in.
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     let bin = folder.join("bin");
-    if !bin.exists() {
-        fs::create_dir(&bin).unwrap();
+    if !bin.join("bash").exists() {
+        fs::create_dir_all(&bin).unwrap();
         for name in PROGRAMS {
             let place = ["/bin", "/usr/bin"].map(|place| Path::new(place).join(name));
             let program = place.iter().find(|path| path.exists()).unwrap_or_else(|| panic!("no {name}"));
@@ -56,6 +57,68 @@ fn what_is_missing_is_named_and_the_script_says_that_not_everything_was_done() {
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let summary = fs::read_to_string(folder.path().join("results/summary.txt")).unwrap();
     assert!(!summary.contains("built/mxhal") && !summary.contains("WRONG"), "{summary}");
+}
+
+/// A script in the folder, which may be run.
+fn program(folder: &Path, name: &str, script: &str) {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().expect("it is below the folder")).unwrap();
+    fs::write(&path, format!("#!/usr/bin/env bash\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A folder with a device of this compute capability, and an nvcc whose programs end with this status.
+fn with_device(capability: &str, status: u8) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    program(folder.path(), "bin/nvidia-smi", &format!("echo {capability}"));
+    let nvcc = format!(
+        r#"
+        if [ "$1" = --version ]; then echo release 13.0; exit; fi
+        echo "$@" >>compiled
+        while [ "$1" != -o ]; do shift; done
+        printf '#!/usr/bin/env bash\nexit {status}\n' >"$2"
+        chmod +x "$2"
+        "#
+    );
+    program(folder.path(), "bin/nvcc", &nvcc);
+    program(folder.path(), "built/mxhal", "exit 0");
+    program(folder.path(), "built/libmxhal_cuda.so", "");
+    folder
+}
+
+#[test]
+fn every_device_is_asked_for_tiles_and_hopper_for_its_fragments() {
+    for (capability, target, has_fragments) in
+        [("9.0", "90a", true), ("10.0", "100f", false), ("10.3", "100f", false), ("12.0", "120f", false)]
+    {
+        let folder = with_device(capability, 0);
+        let output = run(folder.path(), &["--built", "built", "results"]);
+        let summary = fs::read_to_string(folder.path().join("results/summary.txt")).unwrap();
+        // Of what is not pretended the results are missing.
+        assert_eq!(output.status.code(), Some(3), "{capability}: {summary}");
+        for name in ["tiles", "ceilings", "devices", "conform"] {
+            assert!(summary.contains(&format!("ok: {name}")), "{capability}, {name}: {summary}");
+        }
+        assert_eq!(summary.contains("ok: fragments"), has_fragments, "{capability}: {summary}");
+        assert_eq!(!summary.contains("MISSING: the fragment maps"), has_fragments, "{capability}: {summary}");
+        let compiled = fs::read_to_string(folder.path().join("compiled")).unwrap();
+        for line in compiled.lines() {
+            assert!(line.contains(&format!("arch=compute_{target},code=sm_{target}")), "{line}");
+        }
+        assert_eq!(compiled.lines().count(), if has_fragments { 3 } else { 2 }, "{compiled}");
+    }
+}
+
+#[test]
+fn a_device_that_answers_otherwise_is_wrong() {
+    let folder = with_device("9.0", 1);
+    let output = run(folder.path(), &["--built", "built", "results"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let summary = fs::read_to_string(folder.path().join("results/summary.txt")).unwrap();
+    for name in ["fragments", "tiles", "ceilings"] {
+        assert!(summary.contains(&format!("WRONG: {name} ended with status 1; see {name}.log")), "{summary}");
+    }
+    assert!(summary.contains("ok: conform"), "{summary}");
 }
 
 #[test]
