@@ -54,8 +54,9 @@ if [ ${#missing[@]} -ne 0 ]; then
     exit 1
   fi
   mkdir -p "$folder"
-  python3 -m pip install --quiet --no-deps --upgrade --target "$folder" "${missing[@]}"
-  printf '%s\n' "${missing[@]}" >>"$installed"
+  # All at once: pip replaces the folder `nvidia`, which they share.
+  python3 -m pip install --quiet --no-deps --upgrade --target "$folder" "${packages[@]}"
+  printf '%s\n' "${packages[@]}" >"$installed"
 fi
 
 nvcc=$folder/nvidia/cu13/bin/nvcc
