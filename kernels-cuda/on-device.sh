@@ -137,8 +137,7 @@ else
   finish
 fi
 
-# The programs of bench/. Fragment maps are asked of Hopper alone, whose matrix instructions they use. tiles gives each of
-# its five questions ten seconds.
+# A program of bench/, with what nvcc is told besides: compiled, and run where there is a GPU. 2 if it does not compile.
 a_program() {
   local name=$1 home compile=("$nvcc" -std=c++17 -O3 -gencode "arch=compute_$arch,code=sm_$arch")
   shift
@@ -146,19 +145,23 @@ a_program() {
   # The packages of toolchain.sh have their libraries where nvcc does not look, and neither may the loader.
   home=$(dirname "$(dirname "$nvcc")")
   if ! timeout 100 "${compile[@]}" -I "$here/kernels" -I "$here/ptx" -L "$home/lib" -Xlinker "-rpath=$home/lib64:$home/lib" \
-    "$here/bench/$name.cu" "$@" -o "$results/$name" 2>"$results/$name.compile.log"; then
-    lacks "$name: it does not compile here; see $name.compile.log"
-    return 1
+    "$here/bench/$name.cu" "$@" -o "$results/$name" 2>>"$results/$name.compile.log"; then
+    lacks "$name${*:+ with $*}: it does not compile here; see $name.compile.log"
+    return 2
   fi
+  # tiles gives each of its five questions ten seconds.
   [ -n "$gpu" ] && a_step "$name" 60 "$results/$name"
 }
+
+# Fragment maps are asked of Hopper alone, whose matrix instructions they use.
 if [ "$arch" = 90a ]; then
   a_program fragments || true
 else
   lacks 'the fragment maps: bench/fragments.cu asks instructions of Hopper'
 fi
 a_program tiles || true
-a_program ceilings -lcublas || true
+# Without cuBLAS what is bound by memory has its ceiling all the same.
+a_program ceilings -lcublas || { [ $? -eq 2 ] && a_program ceilings -DWITHOUT_CUBLAS; } || true
 [ -n "$gpu" ] || finish
 
 a_step devices 30 "$mxhal" doctor "$plugin" || true

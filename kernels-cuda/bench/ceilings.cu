@@ -1,8 +1,12 @@
 // What the device can do: a copy of 2 GiB, and cuBLAS's BF16 product of 4096 rows and of 8192 cubed. One JSON object.
 //
 //   nvcc -O3 ceilings.cu -lcublas -o ceilings
+//
+// Where there is no cuBLAS, the copy alone: with -DWITHOUT_CUBLAS instead of -lcublas.
+#ifndef WITHOUT_CUBLAS
 #include <cuda_bf16.h>
 #include <cublas_v2.h>
+#endif
 
 #include <algorithm>
 #include <vector>
@@ -23,14 +27,6 @@ __global__ void __launch_bounds__(256) copy(const uint4* from, uint4* to, size_t
   }
 }
 
-/// Random numbers between -1 and 1: zeros would be multiplied faster.
-__global__ void fill(__nv_bfloat16* values, size_t count) {
-  size_t at = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  uint32_t hash = uint32_t(at) * 2654435761u;
-  hash = (hash ^ hash >> 15) * 2246822519u;
-  if (at < count) values[at] = __float2bfloat16(float(hash >> 8) / 8388608.0f - 1.0f);
-}
-
 /// The median of many runs, in seconds.
 template <class Run>
 double median(Run run) {
@@ -49,6 +45,36 @@ double median(Run run) {
   return times[times.size() / 2] / 1e3;
 }
 
+/// Bytes read and written in a second.
+double copy_rate() {
+  size_t bytes = size_t(1) << 31, count = bytes / 16;
+  uint4 *from, *to;
+  CHECK(cudaMalloc(&from, bytes));
+  CHECK(cudaMalloc(&to, bytes));
+  CHECK(cudaMemset(from, 0x5a, bytes));
+  double seconds = median([&] { copy<<<unsigned((count + 1023) / 1024), 256>>>(from, to, count); });
+  CHECK(cudaGetLastError());
+  CHECK(cudaFree(from));
+  CHECK(cudaFree(to));
+  return 2.0 * double(bytes) / seconds;
+}
+
+#ifndef WITHOUT_CUBLAS
+/// Random numbers between -1 and 1: zeros would be multiplied faster.
+__global__ void fill(__nv_bfloat16* values, size_t count) {
+  size_t at = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  uint32_t hash = uint32_t(at) * 2654435761u;
+  hash = (hash ^ hash >> 15) * 2246822519u;
+  if (at < count) values[at] = __float2bfloat16(float(hash >> 8) / 8388608.0f - 1.0f);
+}
+
+void check(cublasStatus_t status, const char* what) {
+  if (status == CUBLAS_STATUS_SUCCESS) return;
+  fprintf(stderr, "%s: %s\n", what, cublasGetStatusString(status));
+  exit(1);
+}
+
+/// Operations in a second.
 double product_rate(cublasHandle_t handle, int m, int n, int k) {
   __nv_bfloat16 *a, *b, *c;
   CHECK(cudaMalloc(&a, size_t(m) * k * 2));
@@ -58,40 +84,30 @@ double product_rate(cublasHandle_t handle, int m, int n, int k) {
   fill<<<unsigned((size_t(n) * k + 255) / 256), 256>>>(b, size_t(n) * k);
   float one = 1, zero = 0;
   double seconds = median([&] {
-    cublasStatus_t status = cublasGemmEx(handle, CUBLAS_OP_T, CUBLAS_OP_N, n, m, k, &one, b, CUDA_R_16BF, k, a, CUDA_R_16BF, k,
-                                         &zero, c, CUDA_R_16BF, n, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
-    if (status != CUBLAS_STATUS_SUCCESS) {
-      fprintf(stderr, "cublasGemmEx: status %d\n", int(status));
-      exit(1);
-    }
+    check(cublasGemmEx(handle, CUBLAS_OP_T, CUBLAS_OP_N, n, m, k, &one, b, CUDA_R_16BF, k, a, CUDA_R_16BF, k, &zero, c, CUDA_R_16BF, n,
+                       CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+          "cublasGemmEx");
   });
   CHECK(cudaFree(a));
   CHECK(cudaFree(b));
   CHECK(cudaFree(c));
   return 2.0 * m * n * k / seconds;
 }
+#endif
 
 int main() {
   cudaDeviceProp device;
   CHECK(cudaGetDeviceProperties(&device, 0));
-  size_t bytes = size_t(1) << 31;
-  uint4 *from, *to;
-  CHECK(cudaMalloc(&from, bytes));
-  CHECK(cudaMalloc(&to, bytes));
-  CHECK(cudaMemset(from, 0x5a, bytes));
-  size_t count = bytes / 16;
-  double seconds = median([&] { copy<<<unsigned((count + 1023) / 1024), 256>>>(from, to, count); });
-  CHECK(cudaGetLastError());
-  CHECK(cudaFree(from));
-  CHECK(cudaFree(to));
+  double copied = copy_rate();
+#ifndef WITHOUT_CUBLAS
   cublasHandle_t handle;
-  if (cublasCreate(&handle) != CUBLAS_STATUS_SUCCESS) {
-    fprintf(stderr, "cublasCreate failed\n");
-    return 1;
-  }
+  check(cublasCreate(&handle), "cublasCreate");
   double of_4096 = product_rate(handle, 4096, 4096, 4096), large = product_rate(handle, 8192, 8192, 8192);
-  printf("{\"device\": \"%s\", \"multiprocessors\": %d, \"copy_bytes_per_second\": %.4g, "
-         "\"bf16_4096_flops\": %.4g, \"bf16_8192_flops\": %.4g}\n",
-         device.name, device.multiProcessorCount, 2.0 * double(bytes) / seconds, of_4096, large);
+#endif
+  printf("{\"device\": \"%s\", \"multiprocessors\": %d, ", device.name, device.multiProcessorCount);
+#ifndef WITHOUT_CUBLAS
+  printf("\"bf16_4096_flops\": %.4g, \"bf16_8192_flops\": %.4g, ", of_4096, large);
+#endif
+  printf("\"copy_bytes_per_second\": %.4g}\n", copied);
   return 0;
 }

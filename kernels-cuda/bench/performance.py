@@ -125,11 +125,13 @@ def section(folder):
         device_line = device["driver"]
     lines.append(f"Measured on {date} by `kernels-cuda/on-device.sh`: {device_line}{read_clocks(folder)}.")
     if ceilings:
-        lines += [
-            "",
-            f"Ceilings: a copy kernel, {ceilings['copy_bytes_per_second'] / 1e12:.3g} TB/s (read and written); cuBLAS's BF16 product, "
-            f"{ceilings['bf16_4096_flops'] / 1e12:.4g} TFLOP/s of 4096 cubed and {ceilings['bf16_8192_flops'] / 1e12:.4g} of 8192 cubed.",
-        ]
+        product = (
+            f"cuBLAS's BF16 product, {ceilings['bf16_4096_flops'] / 1e12:.4g} TFLOP/s of 4096 cubed and "
+            f"{ceilings['bf16_8192_flops'] / 1e12:.4g} of 8192 cubed"
+            if "bf16_4096_flops" in ceilings
+            else "there was no cuBLAS to measure"
+        )
+        lines += ["", f"Ceilings: a copy kernel, {ceilings['copy_bytes_per_second'] / 1e12:.3g} TB/s (read and written); {product}."]
     else:
         lines += ["", "The copy kernel and cuBLAS were not measured: there are no fractions."]
     lines += goals(cases, ceilings)

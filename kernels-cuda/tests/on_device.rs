@@ -75,6 +75,7 @@ fn with_device(capability: &str, status: u8) -> tempfile::TempDir {
         r#"
         if [ "$1" = --version ]; then echo release 13.0; exit; fi
         echo "$@" >>compiled
+        if [[ "$*" == *-lcublas* && -e no-cublas ]]; then exit 1; fi
         while [ "$1" != -o ]; do shift; done
         printf '#!/usr/bin/env bash\nexit {status}\n' >"$2"
         chmod +x "$2"
@@ -107,6 +108,20 @@ fn every_device_is_asked_for_tiles_and_hopper_for_its_fragments() {
         }
         assert_eq!(compiled.lines().count(), if has_fragments { 3 } else { 2 }, "{compiled}");
     }
+}
+
+#[test]
+fn without_cublas_a_copy_is_measured_all_the_same() {
+    let folder = with_device("9.0", 0);
+    fs::write(folder.path().join("no-cublas"), "").unwrap();
+    let output = run(folder.path(), &["--built", "built", "results"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let summary = fs::read_to_string(folder.path().join("results/summary.txt")).unwrap();
+    for part in ["MISSING: ceilings with -lcublas", "ok: ceilings", "ok: tiles"] {
+        assert!(summary.contains(part), "{part}: {summary}");
+    }
+    let compiled = fs::read_to_string(folder.path().join("compiled")).unwrap();
+    assert!(compiled.lines().last().unwrap().contains("ceilings.cu -DWITHOUT_CUBLAS"), "{compiled}");
 }
 
 #[test]
