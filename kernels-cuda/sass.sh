@@ -93,6 +93,8 @@ for rows in 32 128; do
   done
 done
 for rows in 32 128; do
+  limits 100f product_tensor_w4a16_$rows 204
+  wants 100f product_tensor_w4a16_$rows 'UTCHMMA '
   for scheme in w4a4 w4a8 nvfp4; do
     # Two blocks of 160 threads, and of 256 where shared memory has room for two; what a launch wants of that is tested
     # in src/launch.rs.
@@ -109,9 +111,10 @@ done
 wants 100f product_tensor_w4a4_256 'UTCOMMA\.2CTA '
 wants 100f product_tensor_w4a8_256 'UTCQMMA\.2CTA '
 wants 100f product_tensor_nvfp4_256 'UTCOMMA\.2CTA\.4X'
-for scheme in w4a4 w4a8 nvfp4; do
+wants 100f product_tensor_w4a16_256 'UTCHMMA\.2CTA '
+for scheme in w4a4 w4a8 w4a16 nvfp4; do
   limits 100f product_tensor_${scheme}_256 255
-  wants 100f product_tensor_${scheme}_256 'UTCCP\.T\.S\.2CTA\.4x32dp128bit'
+  [ $scheme = w4a16 ] || wants 100f product_tensor_${scheme}_256 'UTCCP\.T\.S\.2CTA\.4x32dp128bit'
   wants 100f product_tensor_${scheme}_256 'UTCBAR\.2CTA\.MULTICAST'
   for rows in 32 128 256; do
     # Operands by tiles, and sums from tensor memory.

@@ -194,8 +194,8 @@ const MUTANTS: [Mutant; 22] = [
         mutant(
             "tile-bytes-not-counted",
             "tensor_product.cuh",
-            "expect_bytes(barrier, ",
-            "expect_bytes(barrier, 0 * ",
+            "expect_bytes(barrier, w_bytes + copies",
+            "expect_bytes(barrier, 0 * w_bytes + 0 * copies",
             W4A8,
         ),
     )),
@@ -269,22 +269,33 @@ fn library(mutant: &Mutant) -> PathBuf {
     assert_eq!(text.matches(from).count(), 1, "{name}: {file} has `{from}` otherwise than once");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernel-mutants");
     let own = folder.join(name);
+    // What an earlier run left may be of other sources.
+    let _ = fs::remove_dir_all(&own);
     fs::create_dir_all(&own).unwrap();
     fs::write(own.join(file), text.replace(from, to)).unwrap();
-    // A header that is changed is found by copies of what includes it.
-    let include = format!("#include \"{file}\"");
+    copy_including(file, &kernels, &own);
     let mut all = kernel_sources(&kernels).unwrap();
     for source in &mut all {
-        let changed = own.join(source.file_name().expect("a source has a name"));
-        if fs::read_to_string(&source).unwrap().contains(&include) {
-            fs::copy(&source, &changed).unwrap();
-        }
-        if changed.is_file() {
-            *source = changed;
+        let copy = own.join(source.file_name().expect("a file"));
+        if copy.is_file() {
+            *source = copy;
         }
     }
     let includes = [kernels, sources.join("ptx")];
     compile(&all, &includes, *checks, &folder).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Copies what includes a file of `from`, directly or not, to where its copy is: there it finds that.
+fn copy_including(file: &str, from: &Path, to: &Path) {
+    let include = format!("#include \"{file}\"");
+    for entry in fs::read_dir(from).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let text = fs::read_to_string(from.join(&name)).unwrap();
+        if text.contains(&include) && !to.join(&name).exists() {
+            fs::write(to.join(&name), text).unwrap();
+            copy_including(&name, from, to);
+        }
+    }
 }
 
 /// Judges the CUDA backend on a simulated product, with these kernels or the simulator's own.

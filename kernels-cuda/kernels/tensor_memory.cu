@@ -1,6 +1,8 @@
 // Grouped products in the tensor memory of one block of sm_100, two blocks a multiprocessor: one multiplies while the
 // other begins or stores. See tensor_product.cuh.
 #include "tensor_product.cuh"
+#include "tensor_scales.cuh"
+#include "tensor_widening.cuh"
 
 /// A tile of `rows` x 128.
 template <Kind kind, uint32_t rows>
@@ -28,7 +30,7 @@ __device__ __forceinline__ void tensor_product(const TensorProductParameters& gi
     fill_stages(work, shared);
     wait_at(&shared.done, 0);
     fence_tensor_after();
-    store_sums(work, sums);
+    store_sums(p, tile, work.first_column, sums);
     fence_tensor_before();
   } else {
     if (elect_one()) multiply_stages(work, shared, sums);
@@ -78,3 +80,13 @@ extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_n
   TENSOR_PRODUCT(Kind::NVFP4, 32);
 }
 MXHAL_KERNEL(product_tensor_nvfp4_32)
+
+extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_w4a16_128(const __grid_constant__ TensorProductParameters p) {
+  TENSOR_PRODUCT(Kind::BF16, 128);
+}
+MXHAL_KERNEL(product_tensor_w4a16_128)
+
+extern "C" __global__ void __launch_bounds__(tensor_threads, 2) product_tensor_w4a16_32(const __grid_constant__ TensorProductParameters p) {
+  TENSOR_PRODUCT(Kind::BF16, 32);
+}
+MXHAL_KERNEL(product_tensor_w4a16_32)

@@ -1,6 +1,8 @@
 // Grouped products in the tensor memory of pairs of blocks of sm_100, for many rows: a tile is 256 columns by 256 rows,
 // of which either block reads half of both operands. See tensor_product.cuh.
 #include "tensor_product.cuh"
+#include "tensor_scales.cuh"
+#include "tensor_widening.cuh"
 
 constexpr uint32_t pair_rows = 256;
 
@@ -32,7 +34,7 @@ __device__ __forceinline__ void pair_product(const TensorProductParameters& give
     fill_stages(work, shared);
     wait_at(&shared.done, 0);
     fence_tensor_after();
-    store_sums(work, sums);
+    store_sums(p, tile, work.first_column, sums);
     fence_tensor_before();
   } else {
     if (elect_one()) {
@@ -76,3 +78,9 @@ extern "C" __global__ void __launch_bounds__(tensor_threads, 1) __cluster_dims__
   PAIR_PRODUCT(Kind::NVFP4);
 }
 MXHAL_CLUSTER_KERNEL(product_tensor_nvfp4_256, 2)
+
+extern "C" __global__ void __launch_bounds__(tensor_threads, 1) __cluster_dims__(2, 1, 1)
+    product_tensor_w4a16_256(const __grid_constant__ TensorProductParameters p) {
+  PAIR_PRODUCT(Kind::BF16);
+}
+MXHAL_CLUSTER_KERNEL(product_tensor_w4a16_256, 2)

@@ -1,12 +1,13 @@
 // What grouped products on the tensor cores of sm_100 are made of, which read both operands from shared memory and add in
-// tensor memory: W4A8 (kind::mxf8f6f4), W4A4 (kind::mxf4) and NVFP4 (kind::mxf4nvf4), by one block or by a pair of two.
+// tensor memory, by one block or by a pair of two: W4A8 (kind::mxf8f6f4), W4A4 (kind::mxf4), NVFP4 (kind::mxf4nvf4) and, with
+// weights that are widened, W4A16 (kind::f16).
 //
 // The weights are the instruction's rows and the activations its columns: 128 output columns a block by as many rows as
 // a tile has, to the next 16 (of a pair 32), so that small groups cost no more than they hold, and neighbouring lanes
 // store neighbouring outputs. A stage has 128 bytes of K a row. Its operands are tiles that the unit for tensors copies,
-// swizzled as the descriptors say; its scales are scattered by four warps. One thread copies scales to tensor memory and
-// begins the products; then the four warps store. Each stage has columns of tensor memory for its scales: nothing is
-// written there that a product may still read.
+// swizzled as the descriptors say. Four warps add what cannot be copied so: scales (tensor_scales.cuh), or weights
+// (tensor_widening.cuh). One thread copies scales to tensor memory and begins the products; then the four warps store. Each
+// stage has columns of tensor memory for its scales: nothing is written there that a product may still read.
 //
 // A pair multiplies 256 rows of weights, 128 of each block, by rows of activations of which each block has half; its
 // first block begins the operations of both. Scales of activations are in the tensor memory of both.
@@ -19,8 +20,8 @@
 #include "tcgen05.cuh"
 #include "tensor_map.cuh"
 
-/// What the kinds differ in. A step is one instruction, 32 bytes of K; a stage is four. Of a row
-/// of weights a stage has `w_bytes` in device memory.
+/// What the kinds differ in. A step is one instruction, 32 bytes of K; a stage is four. A copy of a stage's weights brings
+/// `w_bytes` of each row; tiles of scales are along K, four scales a row and tile.
 template <Kind kind>
 struct TensorScheme;
 
@@ -29,6 +30,7 @@ template <>
 struct TensorScheme<Kind::MXF8F6F4> {
   static constexpr uint32_t depth = 128;
   static constexpr uint32_t scale_block = 32;
+  static constexpr uint32_t scale_tiles = 1;
   static constexpr uint32_t w_bytes = 64;
   template <uint32_t blocks>
   static constexpr uint32_t instruction = instruction_descriptor(mxf8f6f4_e2m1, mxf8f6f4_e4m3, scales_ue8m0, blocks);
@@ -38,6 +40,7 @@ template <>
 struct TensorScheme<Kind::MXF4> {
   static constexpr uint32_t depth = 256;
   static constexpr uint32_t scale_block = 32;
+  static constexpr uint32_t scale_tiles = 2;
   static constexpr uint32_t w_bytes = 128;
   template <uint32_t blocks>
   static constexpr uint32_t instruction = instruction_descriptor(mxf4_e2m1, mxf4_e2m1, scales_ue8m0, blocks);
@@ -47,9 +50,21 @@ template <>
 struct TensorScheme<Kind::NVFP4> {
   static constexpr uint32_t depth = 256;
   static constexpr uint32_t scale_block = 16;
+  static constexpr uint32_t scale_tiles = 4;
   static constexpr uint32_t w_bytes = 128;
   template <uint32_t blocks>
   static constexpr uint32_t instruction = instruction_descriptor(mxf4_e2m1, mxf4_e2m1, scales_ue4m3, blocks);
+};
+
+/// BF16 activations. MXFP4 weights are widened with their scales, and not copied.
+template <>
+struct TensorScheme<Kind::BF16> {
+  static constexpr uint32_t depth = 64;
+  static constexpr uint32_t scale_block = 32;
+  static constexpr uint32_t scale_tiles = 0;
+  static constexpr uint32_t w_bytes = 0;
+  template <uint32_t blocks>
+  static constexpr uint32_t instruction = instruction_descriptor_bf16(blocks);
 };
 
 constexpr uint32_t tensor_fillers = 128;
@@ -82,20 +97,38 @@ __device__ __forceinline__ void copy_scale_tile(uint32_t columns, const ScaleTil
   copy_scales<blocks>(columns, matrix_descriptor(shared_address(&tile), 128, SWIZZLE_NONE));
 }
 
+/// The scales of a stage: those of activations in tiles along the rows too.
+template <uint32_t tiles, uint32_t row_tiles>
+struct StageScales {
+  ScaleTile w_scales[tiles];
+  ScaleTile a_scales[tiles][row_tiles];
+};
+template <uint32_t row_tiles>
+struct StageScales<0, row_tiles> {};
+
+/// Tiles of 128 along so many rows of activations.
+constexpr uint32_t scale_row_tiles(uint32_t rows) { return (rows + 127) / 128; }
+
 template <Kind kind, uint32_t rows, uint32_t blocks>
-struct alignas(1024) TensorStage {
-  /// Tiles along K, four scales a row and tile.
-  static constexpr uint32_t scale_tiles = TensorScheme<kind>::depth / TensorScheme<kind>::scale_block / 4;
-  /// Tiles along the rows of activations.
-  static constexpr uint32_t row_tiles = (rows + 127) / 128;
-  uint8_t w[tensor_tile_columns * tensor_row_bytes];
-  uint8_t a[rows / blocks * tensor_row_bytes];
-  ScaleTile w_scales[scale_tiles];
-  ScaleTile a_scales[scale_tiles][row_tiles];
+struct TensorStage : StageScales<TensorScheme<kind>::scale_tiles, scale_row_tiles(rows)> {
+  static constexpr uint32_t scale_tiles = TensorScheme<kind>::scale_tiles;
+  static constexpr uint32_t row_tiles = scale_row_tiles(rows);
+  alignas(1024) uint8_t w[tensor_tile_columns * tensor_row_bytes];
+  alignas(1024) uint8_t a[rows / blocks * tensor_row_bytes];
+};
+
+/// Codes of weights that are widened: of each filler's row two blocks of 32, for as many stages as there is room for;
+/// more where weights are most of what is read.
+template <Kind kind, uint32_t rows>
+struct StageCodes {};
+template <uint32_t rows>
+struct StageCodes<Kind::BF16, rows> {
+  static constexpr uint32_t ahead = rows == 32 ? 8 : 4;
+  uint4 codes[ahead][2][tensor_fillers];
 };
 
 template <Kind kind, uint32_t rows, uint32_t blocks>
-struct TensorShared {
+struct TensorShared : StageCodes<kind, rows> {
   using Stage = TensorStage<kind, rows, blocks>;
   static constexpr uint32_t stage_count = tensor_stages(rows, blocks);
   /// Of tensor memory: sums, then for each stage the scales of weights and of activations.
@@ -158,114 +191,15 @@ template <Kind kind, uint32_t rows, uint32_t blocks>
 __device__ __forceinline__ void copy_operands(const TensorWork<kind, blocks>& work, uint32_t i, TensorStage<kind, rows, blocks>& stage,
                                               Mbarrier* barrier) {
   uint32_t own_rows = work.rows / blocks;
+  constexpr uint32_t w_bytes = tensor_tile_columns * TensorScheme<kind>::w_bytes;
   uint32_t copies = (own_rows + tensor_copy_rows - 1) / tensor_copy_rows;
-  expect_bytes(barrier, tensor_tile_columns * TensorScheme<kind>::w_bytes + copies * tensor_copy_rows * tensor_row_bytes);
+  expect_bytes(barrier, w_bytes + copies * tensor_copy_rows * tensor_row_bytes);
   uint32_t x = i * tensor_row_elements;
-  copy_tile(stage.w, &work.given.w, x, work.tile.group * work.p.n + work.first_column, barrier);
+  if constexpr (w_bytes != 0) copy_tile(stage.w, &work.given.w, x, work.tile.group * work.p.n + work.first_column, barrier);
   uint32_t first_row = work.tile.row + work.rank * own_rows;
   for (uint32_t copy = 0; copy < copies; copy++) {
     uint32_t row = copy * tensor_copy_rows;
     copy_tile(stage.a + row * tensor_row_bytes, &work.given.a, x, first_row + row, barrier);
-  }
-}
-
-/// One filler of scales: those of a row of weights, and of activations those of every 128th row.
-template <Kind kind, uint32_t rows, uint32_t blocks>
-struct Filler {
-  using Scheme = TensorScheme<kind>;
-  using Stage = TensorStage<kind, rows, blocks>;
-
-  const TensorWork<kind, blocks>& work;
-  /// From the beginning of K on.
-  const uint8_t* w_scales;
-  const uint8_t* a_scales;
-  bool has_column;
-  uint32_t place;
-  /// Scales of the activations that cannot be copied: those of the stage that is filled next, on their way meanwhile.
-  uint32_t ahead[Stage::scale_tiles][Stage::row_tiles];
-
-  __device__ __forceinline__ explicit Filler(const TensorWork<kind, blocks>& given) : work(given) {
-    const ProductParameters& p = work.p;
-    // A tile of scales has a row for each filler.
-    uint32_t column = work.first_column + threadIdx.x;
-    has_column = column < p.n;
-    w_scales = p.w_scales + (uint64_t(work.tile.group) * p.n + column) * p.w_scales_stride;
-    a_scales = p.a_scales + (uint64_t(work.tile.row) + threadIdx.x) * p.a_scales_stride;
-    place = threadIdx.x % 32 * 4 + threadIdx.x / 32;
-    look_ahead(0);
-  }
-
-  /// Begins the copies of the scales that are from `begin` on, and stores those that cannot be copied. Nobody waits. Of
-  /// what is not there no byte is read, wherever the address is.
-  __device__ __forceinline__ void fill(uint32_t begin, Stage& stage) {
-    const ProductParameters& p = work.p;
-#pragma unroll
-    for (uint32_t i = 0; i < Stage::scale_tiles; i++) {
-      uint32_t at = begin + i * 4 * Scheme::scale_block;
-      // Prepared weights have rows of scales of a multiple of four.
-      copy_async_4(&stage.w_scales[i].words[place], w_scales + at / Scheme::scale_block, has_column && at < p.k ? 4 : 0);
-#pragma unroll
-      for (uint32_t j = 0; j < Stage::row_tiles; j++) {
-        uint32_t* to = &stage.a_scales[i][j].words[place];
-        if (work.copies_scales) {
-          copy_async_4(to, a_scales_of(j) + at / work.a_word_depth() * 4, has_row(j) && at < p.k ? 4 : 0);
-        } else {
-          *to = ahead[i][j];
-        }
-      }
-    }
-    look_ahead(begin + Scheme::depth);
-  }
-
-  __device__ __forceinline__ bool has_row(uint32_t tile) const { return tile * 128 + threadIdx.x < work.tile.rows; }
-  __device__ __forceinline__ const uint8_t* a_scales_of(uint32_t tile) const { return a_scales + tile * 128 * work.p.a_scales_stride; }
-
-  __device__ __forceinline__ void look_ahead(uint32_t begin) {
-    if (work.copies_scales) return;
-#pragma unroll
-    for (uint32_t i = 0; i < Stage::scale_tiles; i++) {
-      uint32_t at = begin + i * 4 * Scheme::scale_block;
-#pragma unroll
-      for (uint32_t j = 0; j < Stage::row_tiles; j++) {
-        ahead[i][j] = has_row(j) && at < work.p.k ? load_scales(a_scales_of(j), at) : 0;
-      }
-    }
-  }
-
-  /// Four scales of a row of activations, byte by byte, from the block on that begins at `at`.
-  __device__ __forceinline__ uint32_t load_scales(const uint8_t* row, uint32_t at) const {
-    if (work.p.a_format == FORMAT_MXFP8_G128) return row[at / 128] * 0x01010101u;
-    uint32_t scales = 0;
-#pragma unroll
-    for (uint32_t i = 0; i < 4; i++) {
-      if (at + i * Scheme::scale_block < work.p.k) scales |= uint32_t(row[at / Scheme::scale_block + i]) << (8 * i);
-    }
-    return scales;
-  }
-};
-
-/// The fillers' part: stages in turn, each when it was emptied, and told of when its copies are there.
-template <Kind kind, uint32_t rows, uint32_t blocks>
-__device__ __forceinline__ void fill_stages(const TensorWork<kind, blocks>& work, TensorShared<kind, rows, blocks>& shared) {
-  Filler<kind, rows, blocks> filler(work);
-  uint32_t depths = work.depths();
-  constexpr uint32_t count = TensorShared<kind, rows, blocks>::stage_count;
-  // Stages whose copies are under way while the next is begun.
-  constexpr uint32_t lag = count - 1;
-  for (uint32_t i = 0; i < depths + lag; i++) {
-    if (i < depths) {
-      // The first round finds every stage empty.
-      if (i >= count) wait_at(&shared.emptied[i % count], (i / count - 1) % 2);
-      if (threadIdx.x == 0) copy_operands(work, i, shared.stages[i % count], &shared.filled[i % count]);
-      filler.fill(i * TensorScheme<kind>::depth, shared.stages[i % count]);
-    }
-    // An empty group where there is nothing to fill keeps the count of groups under way.
-    copy_async_commit();
-    if (i >= lag) {
-      copy_async_wait<lag>();
-      fence_for_asynchronous_reads();
-      arrive_at(&shared.filled[(i - lag) % count]);
-    }
   }
 }
 
@@ -305,12 +239,14 @@ __device__ __forceinline__ void multiply_stages(const TensorWork<kind, blocks>& 
     auto& stage = shared.stages[i % count];
     uint32_t w_scales = sums + rows + i % count * Shared::stage_columns;
     uint32_t a_scales = w_scales + Shared::w_scale_columns;
+    if constexpr (kind != Kind::BF16) {
 #pragma unroll
-    for (uint32_t tile = 0; tile < Shared::Stage::scale_tiles; tile++) {
-      copy_scale_tile<blocks>(w_scales + tile * scale_tile_columns, stage.w_scales[tile]);
+      for (uint32_t tile = 0; tile < Shared::Stage::scale_tiles; tile++) {
+        copy_scale_tile<blocks>(w_scales + tile * scale_tile_columns, stage.w_scales[tile]);
 #pragma unroll
-      for (uint32_t row_tile = 0; row_tile < Shared::Stage::row_tiles; row_tile++) {
-        copy_scale_tile<blocks>(a_scales + (tile * Shared::Stage::row_tiles + row_tile) * scale_tile_columns, stage.a_scales[tile][row_tile]);
+        for (uint32_t row_tile = 0; row_tile < Shared::Stage::row_tiles; row_tile++) {
+          copy_scale_tile<blocks>(a_scales + (tile * Shared::Stage::row_tiles + row_tile) * scale_tile_columns, stage.a_scales[tile][row_tile]);
+        }
       }
     }
     uint64_t w = matrix_descriptor(shared_address(stage.w), 8 * tensor_row_bytes, SWIZZLE_128B);
@@ -321,12 +257,17 @@ __device__ __forceinline__ void multiply_stages(const TensorWork<kind, blocks>& 
 #pragma unroll
     for (uint32_t step = 0; step < tensor_steps; step++) {
       if (depth + step * step_depth >= work.p.k) break;
+      // 32 bytes on along K are 2 in a descriptor's address.
+      uint64_t w_step = w + 2 * step, a_step = a + 2 * step;
+      if constexpr (kind == Kind::BF16) {
+        mma_tensor_bf16<blocks>(sums, w_step, a_step, instruction, i + step != 0);
+        continue;
+      }
       uint32_t tile = step * step_scales / 4 * scale_tile_columns;
       uint32_t byte = step * step_scales % 4;
       uint32_t scales = instruction_scales(byte, has_one_scale ? depth / 128 % 4 : byte);
-      // 32 bytes on along K are 2 in a descriptor's address.
-      mma_block_scaled<kind, blocks>(sums, w + 2 * step, a + 2 * step, instruction | scales, w_scales + tile,
-                                     a_scales + tile * Shared::Stage::row_tiles, i + step != 0);
+      mma_block_scaled<kind, blocks>(sums, w_step, a_step, instruction | scales, w_scales + tile, a_scales + tile * Shared::Stage::row_tiles,
+                                     i + step != 0);
     }
     tell_of_products<blocks>(&shared.emptied[i % count]);
   }
@@ -387,13 +328,11 @@ __device__ __forceinline__ void prepare_stages(const TensorProductParameters& gi
 }
 
 /// Stores the sums of a tile: each filler those of its column, whose lane of tensor memory is its own.
-template <Kind kind, uint32_t blocks>
-__device__ __forceinline__ void store_sums(const TensorWork<kind, blocks>& work, uint32_t sums) {
-  const ProductParameters& p = work.p;
-  uint32_t column = work.first_column + threadIdx.x;
-  for (uint32_t row = 0; row < work.tile.rows; row += 16) {
+__device__ __forceinline__ void store_sums(const ProductParameters& p, const Tile& tile, uint32_t first_column, uint32_t sums) {
+  uint32_t column = first_column + threadIdx.x;
+  for (uint32_t row = 0; row < tile.rows; row += 16) {
     uint32_t bits[16];
     load_tensor_columns(bits, sums + row + (threadIdx.x / 32 * 32 << 16));
-    if (column < p.n) store_column(p, work.tile.group, work.tile.row + row, min(work.tile.rows - row, 16u), column, bits);
+    if (column < p.n) store_column(p, tile.group, tile.row + row, min(tile.rows - row, 16u), column, bits);
   }
 }

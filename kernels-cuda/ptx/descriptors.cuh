@@ -41,6 +41,12 @@ __host__ __device__ constexpr uint32_t instruction_descriptor(uint32_t a_type, u
   return a_type << 7 | b_type << 10 | scale_type << 23 | blocks * tensor_rows / 16 << 24;
 }
 
+/// The same of an instruction without scales, BF16 by BF16 into float32; its columns are to be added. The format of sums is
+/// at 4, those of the operands at 7 and 10 (CUTLASS's InstrDescriptor).
+__host__ __device__ constexpr uint32_t instruction_descriptor_bf16(uint32_t blocks = 1) {
+  return 1 << 4 | 1 << 7 | 1 << 10 | blocks * tensor_rows / 16 << 24;
+}
+
 /// A multiple of 16 up to 256, of a block and of a pair.
 __host__ __device__ constexpr uint32_t instruction_columns(uint32_t columns) { return columns / 8 << 17; }
 
@@ -54,5 +60,6 @@ static_assert(instruction_descriptor(mxf8f6f4_e2m1, mxf8f6f4_e4m3, scales_ue8m0)
 static_assert(instruction_descriptor(mxf4_e2m1, mxf4_e2m1, scales_ue4m3) == 0x08000480, "types at 7 and 10, UE4M3 is 0");
 static_assert((instruction_descriptor(mxf4_e2m1, mxf4_e2m1, scales_ue8m0) | instruction_columns(128)) == 0x08a00480, "as tileiras has it");
 static_assert(instruction_descriptor(mxf4_e2m1, mxf4_e2m1, scales_ue8m0, 2) == 0x10800480, "a pair has 256 rows");
+static_assert(instruction_descriptor_bf16() == 0x08000490, "float32 at 4, BF16 at 7 and 10, M / 16 at 24");
 static_assert(instruction_columns(256) == 0x00400000 && instruction_columns(16) == 0x00040000, "N / 8 at 17");
 static_assert(instruction_scales(3, 2) == 0x60000020, "a_byte at 29, b_byte at 4");

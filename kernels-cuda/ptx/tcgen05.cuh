@@ -25,6 +25,8 @@ enum class Kind {
   MXF4,
   /// 64 of E2M1; a UE4M3 scale for each 16.
   NVFP4,
+  /// 16 of BF16, without scales.
+  BF16,
 };
 
 /// The number that a descriptor holds of an address in shared memory.
@@ -137,6 +139,20 @@ __device__ __forceinline__ void mma_block_scaled(uint32_t d, uint64_t a, uint64_
         "l"(a), "l"(b), "r"(instruction), "r"(a_scales), "r"(b_scales), "r"(uint32_t(add)), "n"(blocks)
         : "memory");
   }
+#endif
+}
+
+/// As mma_block_scaled for kind BF16.
+template <uint32_t blocks = 1>
+__device__ __forceinline__ void mma_tensor_bf16(uint32_t d, uint64_t a, uint64_t b, uint32_t instruction, bool add) {
+#ifdef MXHAL_EMULATED
+  model::begin_mma_bf16(d, a, b, instruction, add, blocks);
+#elif MXHAL_FAMILY == 1000
+  asm volatile(
+      "{ .reg .pred add; setp.ne.u32 add, %4, 0;\n"
+      "tcgen05.mma.cta_group::%5.kind::f16 [%0], %1, %2, %3, add; }" ::"r"(d),
+      "l"(a), "l"(b), "r"(instruction), "r"(uint32_t(add)), "n"(blocks)
+      : "memory");
 #endif
 }
 

@@ -5,6 +5,7 @@
 
 #include <tensor_memory.h>
 
+#include "bf16_sum.h"
 #include "block_scaled_model.h"
 
 namespace model {
@@ -157,6 +158,21 @@ constexpr uint32_t fixed_instruction(uint32_t blocks) {
                      : instruction_descriptor(mxf4_e2m1, mxf4_e2m1, scales_ue4m3, blocks);
 }
 
+/// Both operands in shared memory, of which the first has so many bytes of each 16, and the sums.
+MXHAL_UNCHECKED inline void check_operands(const Mma& mma, uint32_t a_bytes, uint32_t operation) {
+  Matrix a(mma.a, "tcgen05.mma"), b(mma.b, "tcgen05.mma");
+  uint32_t columns = mma.columns(), share = columns / (mma.ranks.end - mma.ranks.first);
+  if (columns == 0 || columns > 256 || columns % 16 != 0) emulation::fault("tcgen05.mma: %u columns; 16 to 256 by 16 are possible", columns);
+  for (uint32_t rank = mma.ranks.first; rank < mma.ranks.end; rank++) {
+    for (uint32_t chunk = 0; chunk < 2; chunk++) {
+      for (uint32_t row = 0; row < tensor_rows; row++) emulation::check_operation_reads(a.chunk(row, chunk, rank), a_bytes, operation, "tcgen05.mma");
+      for (uint32_t row = 0; row < share; row++) emulation::check_operation_reads(b.chunk(row, chunk, rank), 16, operation, "tcgen05.mma");
+    }
+    if (mma.add) emulation::tensor_check_read(mma.d, columns, operation, "tcgen05.mma", rank);
+    emulation::tensor_check_write(mma.d, columns, operation, mma.add, "tcgen05.mma", rank);
+  }
+}
+
 template <int kind>
 MXHAL_UNCHECKED inline void begin_mma(uint32_t d, uint64_t a, uint64_t b, uint32_t instruction, uint32_t a_scales, uint32_t b_scales, bool add,
                                       uint32_t blocks) {
@@ -169,27 +185,57 @@ MXHAL_UNCHECKED inline void begin_mma(uint32_t d, uint64_t a, uint64_t b, uint32
   if ((instruction & 0x9f81ffcf) != fixed_instruction<kind>(blocks)) {
     emulation::fault("tcgen05.mma: instruction descriptor %#x is not one of %u K-major rows of this kind", instruction, blocks * tensor_rows);
   }
-  if (columns == 0 || columns > 256 || columns % 16 != 0) emulation::fault("tcgen05.mma: %u columns; 16 to 256 by 16 are possible", columns);
   bool selects_well = kind == 0 || (kind == 1 ? a_byte % 2 == 0 && b_byte % 2 == 0 : a_byte == 0 && b_byte == 0);
   if (!selects_well) emulation::fault("tcgen05.mma: scale bytes %u and %u cannot be the first of this kind", a_byte, b_byte);
 
   uint32_t operation = emulation::next_operation();
-  Matrix as(a, "tcgen05.mma"), bs(b, "tcgen05.mma");
   for (uint32_t rank = ranks.first; rank < ranks.end; rank++) {
-    for (uint32_t chunk = 0; chunk < 2; chunk++) {
-      for (uint32_t row = 0; row < tensor_rows; row++) {
-        emulation::check_operation_reads(as.chunk(row, chunk, rank), kind == 0 ? 8 : 16, operation, "tcgen05.mma");
-      }
-      for (uint32_t row = 0; row < columns / blocks; row++) {
-        emulation::check_operation_reads(bs.chunk(row, chunk, rank), 16, operation, "tcgen05.mma");
-      }
-    }
     emulation::tensor_check_read(a_scales, 4, operation, "tcgen05.mma", rank);
     emulation::tensor_check_read(b_scales, (columns + 31) / 32, operation, "tcgen05.mma", rank);
-    if (add) emulation::tensor_check_read(d, columns, operation, "tcgen05.mma", rank);
-    emulation::tensor_check_write(d, columns, operation, add, "tcgen05.mma", rank);
   }
+  check_operands(mma, kind == 0 ? 8 : 16, operation);
   emulation::begin_operation(carry_out_mma<kind>, &mma, sizeof mma, blocks);
+}
+
+/// A row of sixteen BF16.
+MXHAL_UNCHECKED inline Bf16Row bf16_row_of(const Matrix& matrix, uint32_t row, uint32_t rank) {
+  uint8_t bytes[32];
+  for (uint32_t chunk = 0; chunk < 2; chunk++) memcpy(bytes + 16 * chunk, matrix.chunk(row, chunk, rank), 16);
+  return bf16_row(bytes);
+}
+
+MXHAL_UNCHECKED inline void multiply_bf16(const Mma& mma, uint32_t rank) {
+  Matrix a(mma.a, "tcgen05.mma"), b(mma.b, "tcgen05.mma");
+  static thread_local Bf16Row rows[256];
+  uint32_t columns = mma.columns(), share = columns / (mma.ranks.end - mma.ranks.first);
+  for (uint32_t n = 0; n < columns; n++) rows[n] = bf16_row_of(b, n % share, mma.ranks.first + n / share);
+  for (uint32_t m = 0; m < emulation::tensor_lanes; m++) {
+    Bf16Row own = bf16_row_of(a, m, rank);
+    uint32_t* lane = emulation::tensor_lane(m, rank) + (mma.d & 0xffff);
+    for (uint32_t n = 0; n < columns; n++) {
+      float sum = 0.0f;
+      if (mma.add) memcpy(&sum, &lane[n], 4);
+      sum = add_bf16(sum, own, rows[n]);
+      memcpy(&lane[n], &sum, 4);
+    }
+  }
+}
+
+MXHAL_UNCHECKED inline void carry_out_mma_bf16(const void* given) {
+  const Mma& mma = *static_cast<const Mma*>(given);
+  for (uint32_t rank = mma.ranks.first; rank < mma.ranks.end; rank++) multiply_bf16(mma, rank);
+}
+
+MXHAL_UNCHECKED inline void begin_mma_bf16(uint32_t d, uint64_t a, uint64_t b, uint32_t instruction, bool add, uint32_t blocks) {
+  emulation::tensor_check_group(blocks, false, "tcgen05.mma");
+  emulation::tensor_check_fenced("tcgen05.mma");
+  Mma mma = {a, b, d, instruction, 0, 0, add, Ranks(blocks)};
+  if ((instruction & ~(63u << 17)) != instruction_descriptor_bf16(blocks)) {
+    emulation::fault("tcgen05.mma: instruction descriptor %#x is not one of %u K-major rows of this kind", instruction, blocks * tensor_rows);
+  }
+  uint32_t operation = emulation::next_operation();
+  check_operands(mma, 16, operation);
+  emulation::begin_operation(carry_out_mma_bf16, &mma, sizeof mma, blocks);
 }
 
 MXHAL_UNCHECKED inline void load_columns(uint32_t (&to)[16], uint32_t address) {

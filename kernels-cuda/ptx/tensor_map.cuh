@@ -6,7 +6,9 @@
 
 /// Has the map read before it is wanted. It is one of the kernel's parameters.
 __device__ __forceinline__ void prefetch_tensor_map(const TensorMap* map) {
-#ifndef MXHAL_EMULATED
+#ifdef MXHAL_EMULATED
+  emulation::check_aligned(map, 64, "tensor map");
+#else
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 #endif
 }

@@ -94,6 +94,9 @@ kernels! {
     "product_tensor_nvfp4_128" TensorProductParameters, 160, SM_100;
     "product_tensor_nvfp4_256" TensorProductParameters, 160, SM_100;
     "product_tensor_nvfp4_32"  TensorProductParameters, 160, SM_100;
+    "product_tensor_w4a16_128" TensorProductParameters, 160, SM_100;
+    "product_tensor_w4a16_256" TensorProductParameters, 160, SM_100;
+    "product_tensor_w4a16_32"  TensorProductParameters, 160, SM_100;
     "product_tensor_w4a4_128"  TensorProductParameters, 160, SM_100;
     "product_tensor_w4a4_256"  TensorProductParameters, 160, SM_100;
     "product_tensor_w4a4_32"   TensorProductParameters, 160, SM_100;

@@ -182,6 +182,8 @@ pub enum Product {
     Nvfp4(u32),
     /// MXFP4 by MXFP4 on `sm_100f`: tiles of 32 or 128 rows, or of 256 by pairs of blocks.
     TensorW4A4(u32),
+    /// BF16 by MXFP4 in halves, widened to BF16, on `sm_100f`: tiles as of [`Self::TensorW4A4`].
+    TensorW4A16(u32),
     /// MXFP8, per 32 or per 128, by MXFP4 in order on `sm_100f`: tiles as of [`Self::TensorW4A4`].
     TensorW4A8(u32),
     /// NVFP4 by NVFP4 on `sm_100f`: tiles as of [`Self::TensorW4A4`].
@@ -202,9 +204,9 @@ impl Product {
     /// | more | MXFP4 | MXFP4, MXFP8 | `sm_120f` | block-scaled, 128 rows |
     /// | up to 64 | NVFP4 | NVFP4 | `sm_120f` | block-scaled, 32 rows |
     /// | more | NVFP4 | NVFP4 | `sm_120f` | block-scaled, 128 rows |
-    /// | up to 32 | MXFP4, NVFP4 | MXFP4, MXFP8; NVFP4 | `sm_100f` | tensor memory, 32 rows |
-    /// | up to 128, or up to 128 columns | MXFP4, NVFP4 | MXFP4, MXFP8; NVFP4 | `sm_100f` | tensor memory, 128 rows |
-    /// | more | MXFP4, NVFP4 | MXFP4, MXFP8; NVFP4 | `sm_100f` | tensor memory, 256 rows by pairs |
+    /// | up to 32 | MXFP4, NVFP4 | MXFP4, MXFP8, BF16; NVFP4 | `sm_100f` | tensor memory, 32 rows |
+    /// | up to 128, or up to 128 columns | MXFP4, NVFP4 | MXFP4, MXFP8, BF16; NVFP4 | `sm_100f` | tensor memory, 128 rows |
+    /// | more | MXFP4, NVFP4 | MXFP4, MXFP8, BF16; NVFP4 | `sm_100f` | tensor memory, 256 rows by pairs |
     /// | up to 32 | MXFP4 | all but NVFP4 | `sm_90a` | warpgroups, 32 rows |
     /// | more | MXFP4 | all but NVFP4 | `sm_90a` | warpgroups, 128 rows |
     /// | any other | | | | wide |
@@ -215,9 +217,9 @@ impl Product {
     pub fn choose(target: Target, parameters: &ProductParameters) -> Self {
         let rows = parameters.m.div_ceil(parameters.groups.max(1));
         let tile = if rows <= 64 { 32 } else { 128 };
-        let hopper_tile = if rows <= 32 { 32 } else { 128 };
+        let small_tile = if rows <= 32 { 32 } else { 128 };
         // A pair of blocks has 256 columns.
-        let tensor_tile = if rows > 128 && parameters.n > 128 { 256 } else { hopper_tile };
+        let tensor_tile = if rows > 128 && parameters.n > 128 { 256 } else { small_tile };
         let in_order = parameters.w_halves == 0;
         let is_padded = parameters.w_stride.is_multiple_of(code_row_multiple(target, parameters.a_format));
         // Of decode: within a group offsets have 32 bits.
@@ -229,6 +231,9 @@ impl Product {
                 Self::Decode
             }
             (format::MXFP4, format::MXFP4, Target::Blackwell100) => Self::TensorW4A4(tensor_tile),
+            (format::MXFP4, format::BF16, Target::Blackwell100) if !in_order => {
+                Self::TensorW4A16(tensor_tile)
+            }
             (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell100)
                 if in_order && is_padded =>
             {
@@ -239,7 +244,7 @@ impl Product {
             (format::MXFP4, activation, Target::Hopper)
                 if activation != format::NVFP4 && in_order == (activation == format::MXFP4) =>
             {
-                Self::Wgmma(hopper_tile)
+                Self::Wgmma(small_tile)
             }
             (format::MXFP4, format::MXFP4, Target::Blackwell120) => Self::W4A4(tile),
             (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell120) => Self::W4A8(tile),
@@ -256,6 +261,7 @@ impl Product {
             | Self::Nvfp4(rows)
             | Self::TensorW4A4(rows)
             | Self::TensorW4A8(rows)
+            | Self::TensorW4A16(rows)
             | Self::TensorNvfp4(rows)
             | Self::Wgmma(rows) => rows,
             Self::Wide => 64,
@@ -284,6 +290,7 @@ impl Product {
             Self::Nvfp4(rows) => (format!("product_nvfp4_{rows}"), 128),
             Self::TensorW4A4(rows) => (format!("product_tensor_w4a4_{rows}"), 128),
             Self::TensorW4A8(rows) => (format!("product_tensor_w4a8_{rows}"), 128),
+            Self::TensorW4A16(rows) => (format!("product_tensor_w4a16_{rows}"), 128),
             Self::TensorNvfp4(rows) => (format!("product_tensor_nvfp4_{rows}"), 128),
             Self::Wgmma(rows) => {
                 let activation = match parameters.a_format {
@@ -301,7 +308,10 @@ impl Product {
 
     /// Whether two blocks, neighbours along the columns, make a tile: its kernel is compiled for clusters of two.
     const fn is_by_pairs(self) -> bool {
-        matches!(self, Self::TensorW4A4(256) | Self::TensorW4A8(256) | Self::TensorNvfp4(256))
+        matches!(
+            self,
+            Self::TensorW4A4(256) | Self::TensorW4A8(256) | Self::TensorW4A16(256) | Self::TensorNvfp4(256)
+        )
     }
 
     /// Stages of both operands and their scales, as `ScaledStage` of `kernels/block_scaled.cu`, `TensorShared` of
@@ -315,6 +325,7 @@ impl Product {
             Self::TensorW4A8(rows) => return tensor_shared_bytes(rows, 1),
             Self::TensorW4A4(rows) => return tensor_shared_bytes(rows, 2),
             Self::TensorNvfp4(rows) => return tensor_shared_bytes(rows, 4),
+            Self::TensorW4A16(rows) => return tensor_shared_bytes(rows, 0),
             Self::Decode => return 2 * m.min(8) * 2048 * 2,
             Self::Wgmma(rows) => {
                 return 4 * (rows * 256 + wgmma_columns(rows) * (64 + 4)).next_multiple_of(1024);
@@ -331,7 +342,8 @@ const fn wgmma_columns(rows: u32) -> u32 {
 }
 
 /// Stages of 128 bytes of K, of 128 rows of weights and the tile's of activations, of which a block of a pair has half;
-/// so many tiles of scales of 512 bytes for the weights and for each 128 rows of activations; and the barriers.
+/// so many tiles of scales of 512 bytes for the weights and for each 128 rows of activations; without them, 32 bytes of
+/// codes of each row of weights for some stages; and the barriers.
 const fn tensor_shared_bytes(rows: u32, scale_tiles: u32) -> u32 {
     let (stages, own_rows) = match rows {
         256 => (5, 128),
@@ -339,8 +351,13 @@ const fn tensor_shared_bytes(rows: u32, scale_tiles: u32) -> u32 {
         _ => (4, rows),
     };
     let stage = (128 + own_rows) * 128 + (1 + rows.div_ceil(128)) * 512 * scale_tiles;
+    let codes = match (scale_tiles, rows) {
+        (0, 32) => 8 * 128 * 32,
+        (0, _) => 4 * 128 * 32,
+        _ => 0,
+    };
     let barriers = 3 * stages + 1;
-    (stages * stage.next_multiple_of(1024) + 8 * barriers + 4).next_multiple_of(1024)
+    (codes + stages * stage.next_multiple_of(1024) + 8 * barriers + 4).next_multiple_of(1024)
 }
 
 /// What the bytes of a row of codes are a multiple of, in MXFP4 weights that are prepared for activations of this format

@@ -103,7 +103,8 @@ impl ProductParameters {
     /// of 16, and those of weights of 256. Beyond the last column and row copies bring zeros.
     pub fn tensor_maps(&self, product: Product) -> Option<[TensorMapDesc; 2]> {
         let codes = match product {
-            Product::TensorW4A4(_) | Product::TensorNvfp4(_) => MapElement::Byte,
+            // Of W4A16 the weights' map is not looked at.
+            Product::TensorW4A4(_) | Product::TensorNvfp4(_) | Product::TensorW4A16(_) => MapElement::Byte,
             Product::TensorW4A8(_) => MapElement::PaddedE2m1,
             _ => return None,
         };
@@ -111,8 +112,11 @@ impl ProductParameters {
             MapElement::Byte => self.k / 2,
             MapElement::PaddedE2m1 => self.k,
         };
-        let a_columns =
-            if matches!(self.a_format, format::MXFP4 | format::NVFP4) { self.k / 2 } else { self.k };
+        let a_columns = match self.a_format {
+            format::MXFP4 | format::NVFP4 => u64::from(self.k) / 2,
+            format::BF16 => u64::from(self.k) * 2,
+            _ => self.k.into(),
+        };
         let w = TensorMapDesc {
             codes,
             address: self.w,
@@ -126,7 +130,7 @@ impl ProductParameters {
         let a = TensorMapDesc {
             codes: MapElement::Byte,
             address: self.a,
-            extents: [a_columns.into(), self.m.into()],
+            extents: [a_columns, self.m.into()],
             row_stride: self.a_stride,
             tile: [TILE_COLUMNS, ACTIVATION_ROWS],
         };
@@ -173,6 +177,10 @@ mod tests {
         let [w, a] = p.tensor_maps(Product::TensorW4A4(128)).unwrap();
         assert_eq!((w.codes, w.extents, w.row_stride), (MapElement::Byte, [608, 390], 608));
         assert_eq!((a.extents, a.row_stride), ([608, 5], 608));
+
+        let p = ProductParameters { a_format: format::BF16, a_stride: 2432, ..p };
+        let [_, a] = p.tensor_maps(Product::TensorW4A16(128)).unwrap();
+        assert_eq!((a.codes, a.extents, a.row_stride), (MapElement::Byte, [2432, 5], 2432));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use emulated::{Device, Random};
 use mxhal_cuda_emulation::{Checks, Kernels, compile};
-use mxhal_kernels_cuda::format::{F32, MXFP4, MXFP8, MXFP8_G128};
+use mxhal_kernels_cuda::format::{BF16, F32, MXFP4, MXFP8, MXFP8_G128};
 use mxhal_kernels_cuda::parameters::ProductParameters;
 use mxhal_kernels_cuda::{Kernel, Launch, Product, Target, code_row_multiple};
 
@@ -24,54 +24,72 @@ use Found::{Bits, Fault};
 
 /// A kernel whose source is changed.
 struct Subject {
-    /// The kernel's, after what it includes and is changed too.
+    /// The kernel's, after what it includes of its own, and of these those that are changed.
     files: &'static [&'static str],
+    changed: &'static [&'static str],
     kernel: &'static str,
     /// What the file's kernels begin with, of which one is kept.
     kernels: &'static str,
     product: Product,
     target: Target,
     w_halves: u32,
-    /// Rows of each group, and K with scales per 32 and with scales per 128: more stages than there is room for.
+    /// Rows of each group.
     counts: [u32; 3],
-    depths: [usize; 2],
+    /// Formats of activations, each with a K of more stages than there is room for.
+    cases: [(u32, usize); 2],
     /// What is changed, from what to what; the first changes nothing.
     mutants: &'static [(&'static str, &'static str, &'static str, Found)],
 }
 
 const TENSOR_MEMORY: Subject = Subject {
-    files: &["tensor_product.cuh", "tensor_memory.cu"],
+    files: &["tensor_product.cuh", "tensor_scales.cuh", "tensor_widening.cuh", "tensor_memory.cu"],
+    changed: &["tensor_product.cuh", "tensor_scales.cuh", "tensor_memory.cu"],
     kernel: "product_tensor_w4a8_32",
     kernels: "extern \"C\"",
     product: Product::TensorW4A8(32),
     target: Target::Blackwell100,
     w_halves: 0,
     counts: [5, 0, 12],
-    depths: [1216, 1536],
+    cases: [(MXFP8, 1216), (MXFP8_G128, 1536)],
     mutants: TENSOR_MEMORY_MUTANTS,
 };
 
+const WIDENING: Subject = Subject {
+    files: &["tensor_product.cuh", "tensor_scales.cuh", "tensor_widening.cuh", "tensor_memory.cu"],
+    changed: &["tensor_widening.cuh"],
+    kernel: "product_tensor_w4a16_32",
+    kernels: "extern \"C\"",
+    product: Product::TensorW4A16(32),
+    target: Target::Blackwell100,
+    w_halves: 1,
+    counts: [5, 0, 12],
+    cases: [(BF16, 608), (BF16, 768)],
+    mutants: WIDENING_MUTANTS,
+};
+
 const PAIR: Subject = Subject {
-    files: &["tensor_product.cuh", "tensor_pair.cu"],
+    files: &["tensor_product.cuh", "tensor_scales.cuh", "tensor_widening.cuh", "tensor_pair.cu"],
+    changed: &["tensor_product.cuh", "tensor_pair.cu"],
     kernel: "product_tensor_w4a8_256",
     kernels: "extern \"C\"",
     product: Product::TensorW4A8(256),
     target: Target::Blackwell100,
     w_halves: 0,
     counts: [5, 0, 50],
-    depths: [864, 1024],
+    cases: [(MXFP8, 864), (MXFP8_G128, 1024)],
     mutants: PAIR_MUTANTS,
 };
 
 const WARPGROUPS: Subject = Subject {
     files: &["wgmma.cu"],
+    changed: &["wgmma.cu"],
     kernel: "product_wgmma_mx_32",
     kernels: "\nWGMMA(",
     product: Product::Wgmma(32),
     target: Target::Hopper,
     w_halves: 1,
     counts: [5, 0, 12],
-    depths: [1216, 1536],
+    cases: [(MXFP8, 1216), (MXFP8_G128, 1536)],
     mutants: WARPGROUPS_MUTANTS,
 };
 
@@ -124,8 +142,8 @@ const TENSOR_MEMORY_MUTANTS: &[(&str, &str, &str, Found)] = &[
     ),
     (
         "no bytes are expected",
-        "expect_bytes(barrier, ",
-        "expect_bytes(barrier, 0 * ",
+        "expect_bytes(barrier, w_bytes + copies",
+        "expect_bytes(barrier, 0 * w_bytes + 0 * copies",
         Fault(&["whose copy of a tile was not waited for", "bytes"]),
     ),
     (
@@ -160,14 +178,14 @@ const TENSOR_MEMORY_MUTANTS: &[(&str, &str, &str, Found)] = &[
     ),
     (
         "the first product adds to what was there",
-        "i + step != 0)",
-        "true)",
+        "row_tiles,\n                                     i + step != 0)",
+        "row_tiles, true)",
         Fault(&["of tensor memory, which nobody wrote"]),
     ),
     (
         "sums begin anew with each stage",
-        "i + step != 0)",
-        "step != 0)",
+        "row_tiles,\n                                     i + step != 0)",
+        "row_tiles, step != 0)",
         Fault(&["tcgen05.mma writes column"]),
     ),
     (
@@ -203,12 +221,7 @@ const TENSOR_MEMORY_MUTANTS: &[(&str, &str, &str, Found)] = &[
     ("a scale per 128 is one per 32", "has_one_scale ? depth / 128 % 4 : byte", "byte", Bits),
     ("K does not go on in a descriptor", "a + 2 * step", "a", Bits),
     ("K does not go on in copies", "x = i * tensor_row_elements", "x = 0", Bits),
-    (
-        "one row too many is stored",
-        "min(work.tile.rows - row, 16u)",
-        "min(work.tile.rows - row + 1, 16u)",
-        Bits,
-    ),
+    ("one row too many is stored", "min(tile.rows - row, 16u)", "min(tile.rows - row + 1, 16u)", Bits),
     ("rows of another group are taken", "first_row = work.tile.row + ", "first_row = ", Bits),
     (
         "the first group's weights are everybody's",
@@ -218,8 +231,50 @@ const TENSOR_MEMORY_MUTANTS: &[(&str, &str, &str, Found)] = &[
     ),
 ];
 
+const WIDENING_MUTANTS: &[(&str, &str, &str, Found)] = &[
+    ("nothing", "// Nothing is under way at the end.", "// Nothing is under way at the end.", Bits),
+    (
+        "a stage is filled while it is multiplied",
+        "if (i >= count) wait_at(&shared.emptied[i % count], (i / count - 1) % 2);",
+        "",
+        Fault(&["which an asynchronous operation may still read", "copy of a tile at offset"]),
+    ),
+    (
+        "codes are widened before they are there",
+        "copy_async_wait<ahead - 1>();",
+        "copy_async_wait<ahead>();",
+        Fault(&["whose asynchronous copy was not waited for"]),
+    ),
+    (
+        "weights are not shown to the tensor core",
+        "fence_for_asynchronous_reads();",
+        "",
+        Fault(&["without a fence of the asynchronous proxy"]),
+    ),
+    ("both blocks of a stage have one scale", "(16 * (i % 2) + 8 * block)", "(16 * (i % 2))", Bits),
+    ("scales are those of an earlier stage", "if (i % 2 == 0) {", "if (i % 4 == 0) {", Bits),
+    (
+        "weights are stored in order and read exchanged",
+        "w + swizzled<tensor_row_bytes>(row, first_chunk + c)",
+        "w + row * 128 + (first_chunk + c) * 16",
+        Bits,
+    ),
+    (
+        "halves of a block are neighbours",
+        "pairs[pair_of<true>(word, i)]",
+        "pairs[pair_of<false>(word, i)]",
+        Bits,
+    ),
+    (
+        "the first group's weights are everybody's",
+        "row = uint64_t(work.tile.group) * p.n + column",
+        "row = column",
+        Bits,
+    ),
+];
+
 const PAIR_MUTANTS: &[(&str, &str, &str, Found)] = &[
-    ("nothing", "// A tile of scales has a row", "// A tile of scales has a row", Bits),
+    ("nothing", "// Both blocks of a pair have the same.", "// Both blocks of a pair have the same.", Bits),
     (
         "barriers are used before the other block has made them",
         "cluster_sync();\n  fence_tensor_after();\n  uint32_t sums",
@@ -375,13 +430,38 @@ const WARPGROUPS_MUTANTS: &[(&str, &str, &str, Found)] = &[
 /// One library with a kernel `mutant_I` for each of the subject's table.
 fn library(subject: &Subject) -> &'static Kernels {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut source = String::new();
-    for file in subject.files {
-        source += &std::fs::read_to_string(here.join("kernels").join(file)).unwrap();
-    }
+    let read = |file: &&str| std::fs::read_to_string(here.join("kernels").join(file)).unwrap();
+    let originals: Vec<String> = subject.files.iter().map(read).collect();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants").join(subject.kernel);
     std::fs::create_dir_all(&folder).unwrap();
-    // Headers stay outside of the mutant's namespace, and of the kernels one is kept.
+    let sources: Vec<PathBuf> = subject
+        .mutants
+        .iter()
+        .enumerate()
+        .map(|(i, (name, from, to, _))| {
+            let mut found = 0;
+            let mut source = String::new();
+            for (file, original) in subject.files.iter().zip(&originals) {
+                if subject.changed.contains(file) {
+                    found += original.matches(from).count();
+                    source += &original.replace(from, to);
+                } else {
+                    source += original;
+                }
+            }
+            assert_eq!(found, 1, "{name}: the source has `{from}` otherwise than once");
+            let path = folder.join(format!("mutant_{i}.cu"));
+            std::fs::write(&path, mutant(subject, &source, i)).unwrap();
+            path
+        })
+        .collect();
+    let includes = ["kernels", "ptx"].map(|name| here.join(name));
+    let library = compile(&sources, &includes, Checks::On, &folder).unwrap_or_else(|error| panic!("{error}"));
+    Box::leak(Box::new(Kernels::open(&library).unwrap_or_else(|error| panic!("{error}"))))
+}
+
+/// The source of a mutant, in a namespace of its own. Headers stay outside of it, and of the kernels one is kept.
+fn mutant(subject: &Subject, source: &str, number: usize) -> String {
     let is_own = |line: &str| subject.files.iter().any(|file| line == format!("#include \"{file}\""));
     let (headers, rest): (Vec<&str>, Vec<&str>) = source
         .split_inclusive('\n')
@@ -390,24 +470,8 @@ fn library(subject: &Subject) -> &'static Kernels {
     let (headers, rest) = (headers.concat(), rest.concat());
     let (body, kernels) = rest.split_at(rest.find(subject.kernels).unwrap());
     let kernel = kernels.split(subject.kernels).find(|kernel| kernel.contains(subject.kernel)).unwrap();
-    let kernel = format!("{}{kernel}", subject.kernels);
-    let sources: Vec<PathBuf> = subject
-        .mutants
-        .iter()
-        .enumerate()
-        .map(|(i, (name, from, to, _))| {
-            assert_eq!(body.matches(from).count(), 1, "{name}: the source has `{from}` otherwise than once");
-            let body = body.replace(from, to);
-            let kernel = kernel.replace(subject.kernel, &format!("mutant_{i}"));
-            let path = folder.join(format!("mutant_{i}.cu"));
-            let text = format!("{headers}namespace mutant{i} {{\n{body}\n{kernel}\n}}\n");
-            std::fs::write(&path, text).unwrap();
-            path
-        })
-        .collect();
-    let includes = ["kernels", "ptx"].map(|name| here.join(name));
-    let library = compile(&sources, &includes, Checks::On, &folder).unwrap_or_else(|error| panic!("{error}"));
-    Box::leak(Box::new(Kernels::open(&library).unwrap_or_else(|error| panic!("{error}"))))
+    let kernel = kernel.replace(subject.kernel, &format!("mutant_{number}"));
+    format!("{headers}namespace mutant{number} {{\n{body}\n{}{kernel}\n}}\n", subject.kernels)
 }
 
 /// What a mutant stores of a product of three groups, one of them empty, over more stages than there is room for.
@@ -425,8 +489,10 @@ fn run(
     let mut bytes = |count: usize, modulus: u64, least: u64| -> Vec<u8> {
         (0..count).map(|_| (random.next() % modulus + least) as u8).collect()
     };
-    // No NaN among codes and scales.
-    let (a, a_scales) = (bytes(m * k, 0x7f, 0), bytes(m * k / block, 9, 124));
+    // No NaN among codes and scales; BF16 near 1.
+    let a_bytes = if a_format == BF16 { 2 * k } else { k };
+    let a = if a_format == BF16 { bytes(m * a_bytes, 8, 0x3c) } else { bytes(m * a_bytes, 0x7f, 0) };
+    let a_scales = bytes(m * k / block, 9, 124);
     let (codes, w_scales) =
         (bytes(groups * n * k / 2, 256, 0), bytes(groups * n * (k / 32).next_multiple_of(4), 9, 124));
     let w_stride = (k / 2).next_multiple_of(code_row_multiple(subject.target, a_format) as usize);
@@ -442,7 +508,7 @@ fn run(
         w_scales: device.copy(&w_scales),
         counts: device.copy(&subject.counts),
         y: device.alloc(m * n * 4),
-        a_stride: k as u64,
+        a_stride: a_bytes as u64,
         a_scales_stride: (k / block) as u64,
         w_stride: w_stride as u64,
         w_scales_stride: (k / 32).next_multiple_of(4) as u64,
@@ -469,6 +535,11 @@ fn every_mutant_of_a_product_in_tensor_memory_is_found() {
 }
 
 #[test]
+fn every_mutant_of_a_product_with_widened_weights_is_found() {
+    expect_found(&WIDENING);
+}
+
+#[test]
 fn every_mutant_of_a_product_by_a_pair_is_found() {
     expect_found(&PAIR);
 }
@@ -480,9 +551,7 @@ fn every_mutant_of_a_product_by_warpgroups_is_found() {
 
 fn expect_found(subject: &Subject) {
     let kernels = library(subject);
-    // Scales that cannot be copied as words, and scales per 128 that can.
-    let [k, k_per_128] = subject.depths;
-    let cases = [(MXFP8, k), (MXFP8_G128, k_per_128)];
+    let cases = subject.cases;
     let right = cases.map(|(a_format, k)| run(subject, kernels, 0, a_format, k, 0).unwrap());
     let mut missed = Vec::new();
     for (i, (name, _, _, found)) in subject.mutants.iter().enumerate() {

@@ -359,7 +359,7 @@ fn products_of_warpgroups_are_within_their_bound() {
 #[test]
 fn products_in_tensor_memory_are_within_their_bound() {
     let mut random = Random::printed();
-    for a_format in [MXFP4, MXFP8, MXFP8_G128, NVFP4] {
+    for a_format in [MXFP4, MXFP8, MXFP8_G128, NVFP4, BF16] {
         for (rows, m) in [(32, 5), (32, 70), (128, 140), (256, 90), (256, 300)] {
             let (n, k) = if rows == 256 {
                 (random.within(1, 400), 32 * random.within(1, 16))
@@ -372,6 +372,7 @@ fn products_in_tensor_memory_are_within_their_bound() {
             let product = match a_format {
                 MXFP4 => Product::TensorW4A4(rows),
                 NVFP4 => Product::TensorNvfp4(rows),
+                BF16 => Product::TensorW4A16(rows),
                 _ => Product::TensorW4A8(rows),
             };
             case.check(&mut device, product);
@@ -397,6 +398,7 @@ fn products(a_format: u32) -> Vec<Product> {
             Product::TensorW4A8(128),
             Product::TensorW4A8(256),
         ]),
+        BF16 => products.extend([32, 128, 256].map(Product::TensorW4A16)),
         _ => {}
     }
     products.extend([Product::Wgmma(32), Product::Wgmma(128)]);
@@ -500,6 +502,7 @@ fn speed_of_the_emulation() {
         ("W4A4 in tensor memory", Product::TensorW4A4(128), MXFP4, 128),
         ("W4A8 in tensor memory", Product::TensorW4A8(128), MXFP8, 128),
         ("W4A8 by a pair", Product::TensorW4A8(256), MXFP8, 256),
+        ("W4A16 in tensor memory", Product::TensorW4A16(128), BF16, 128),
     ] {
         for checks in [Checks::Off, Checks::On] {
             let (n, k) = (128, 512);
