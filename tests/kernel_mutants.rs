@@ -168,7 +168,7 @@ const MUTANTS: [Mutant; 22] = [
         "shared.amax[threadIdx.x / 32] = amax;",
         "^exact/quantize/.*nvfp4",
     )),
-    on("sm_100", mutant("stale-tensor-memory", "tensor_memory.cu", "wait_at(&shared.done, 0);", "", W4A8)),
+    on("sm_100", mutant("stale-tensor-memory", "tensor_product.cuh", "wait_at(&shared.done, 0);", "", W4A8)),
     checked(on(
         "sm_100",
         mutant(

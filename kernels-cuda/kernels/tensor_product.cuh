@@ -336,3 +336,69 @@ __device__ __forceinline__ void store_sums(const ProductParameters& p, const Til
     if (column < p.n) store_column(p, tile.group, tile.row + row, min(tile.rows - row, 16u), column, bits);
   }
 }
+
+/// Waits for all threads of the block, or of the pair.
+template <uint32_t blocks>
+__device__ __forceinline__ void wait_for_all() {
+  if constexpr (blocks == 2) {
+    cluster_sync();
+  } else {
+    __syncthreads();
+  }
+}
+
+/// A tile of `rows` x 128 by a block, or x 256 by a pair.
+template <Kind kind, uint32_t rows, uint32_t blocks>
+__device__ __forceinline__ void tensor_product(const TensorProductParameters& given) {
+  using Shared = TensorShared<kind, rows, blocks>;
+  static_assert(sizeof(Shared) <= (blocks == 2 ? 227 : 113) << 10, "two blocks share 228 KiB, of which each loses 1; one of a pair has all");
+  Shared& shared = *dynamic_shared<Shared>();
+  const ProductParameters& p = given.product;
+  bool is_filler = threadIdx.x < tensor_fillers;
+  // Both blocks of a pair have the same.
+  Tile tile = find_tile(p.counts, p.groups, p.m, blockIdx.y, rows);
+  if (tile.rows == 0) return;
+
+  if (!is_filler) {
+    allocate_tensor_columns<Shared::columns, blocks>(&shared.address);
+    relinquish_tensor_columns<blocks>();
+  }
+  if (threadIdx.x == 0) prepare_stages(given, shared);
+  fence_tensor_before();
+  // Operations of a pair's first block arrive at barriers of both, and use the tensor memory of both.
+  wait_for_all<blocks>();
+  fence_tensor_after();
+  uint32_t sums = shared.address;
+
+  TensorWork<kind, blocks> work(given, tile, blocks == 2 ? cluster_rank() : 0);
+  if (is_filler) {
+    fill_stages(work, shared);
+    wait_at(&shared.done, 0);
+    fence_tensor_after();
+    store_sums(p, tile, work.first_column, sums);
+    fence_tensor_before();
+  } else {
+    if (elect_one()) {
+      if (work.rank == 0) {
+        multiply_stages(work, shared, sums);
+      } else if constexpr (blocks == 2) {
+        pass_stages(work, shared);
+      }
+    }
+    // Barriers want whole warps.
+    __syncwarp();
+  }
+  // A block of a pair stays until the other uses neither its shared nor its tensor memory.
+  wait_for_all<blocks>();
+  if (!is_filler) {
+    fence_tensor_after();
+    free_tensor_columns<Shared::columns, blocks>(sums);
+  }
+}
+
+// On other targets these kernels are there and trap: which kernel a device may run is in src/kernel.rs.
+#if defined(MXHAL_EMULATED) || MXHAL_FAMILY == 1000
+#define TENSOR_PRODUCT(kind, rows, blocks) tensor_product<kind, rows, blocks>(p)
+#else
+#define TENSOR_PRODUCT(kind, rows, blocks) __trap()
+#endif

@@ -213,7 +213,7 @@ impl Product {
     ///
     /// NVFP4 rows whose bytes are no multiple of 16 (K no multiple of 32) go the wide way, and so do MXFP4 weights in
     /// another [`NibbleOrder`] than [`NibbleOrder::for_activation`] says, or with rows that are not padded as
-    /// [`code_row_multiple`] says.
+    /// [`code_row_multiple`] says, and on `sm_100f` more than 2^31 rows of either operand.
     pub fn choose(target: Target, parameters: &ProductParameters) -> Self {
         let rows = parameters.m.div_ceil(parameters.groups.max(1));
         let tile = if rows <= 64 { 32 } else { 128 };
@@ -224,22 +224,23 @@ impl Product {
         let is_padded = parameters.w_stride.is_multiple_of(code_row_multiple(target, parameters.a_format));
         // Of decode: within a group offsets have 32 bits.
         let is_small = u64::from(parameters.n).saturating_mul(parameters.w_stride) <= u64::from(u32::MAX);
+        // Of copies by tensor maps, which count rows with a sign.
+        let has_maps = target == Target::Blackwell100
+            && [u64::from(parameters.m), u64::from(parameters.groups) * u64::from(parameters.n)]
+                .into_iter()
+                .all(|rows| i32::try_from(rows).is_ok());
         let aligned = (parameters.a_stride | parameters.w_stride).is_multiple_of(16)
             && parameters.w_scales_stride.is_multiple_of(4);
         match (parameters.w_format, parameters.a_format, target) {
             (format::MXFP4, activation, _) if rows <= 8 && activation != format::NVFP4 && is_small => {
                 Self::Decode
             }
-            (format::MXFP4, format::MXFP4, Target::Blackwell100) => Self::TensorW4A4(tensor_tile),
-            (format::MXFP4, format::BF16, Target::Blackwell100) if !in_order => {
-                Self::TensorW4A16(tensor_tile)
-            }
-            (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell100)
-                if in_order && is_padded =>
-            {
+            (format::MXFP4, format::MXFP4, _) if has_maps => Self::TensorW4A4(tensor_tile),
+            (format::MXFP4, format::BF16, _) if has_maps && !in_order => Self::TensorW4A16(tensor_tile),
+            (format::MXFP4, format::MXFP8 | format::MXFP8_G128, _) if has_maps && in_order && is_padded => {
                 Self::TensorW4A8(tensor_tile)
             }
-            (format::NVFP4, format::NVFP4, Target::Blackwell100) if aligned => Self::TensorNvfp4(tensor_tile),
+            (format::NVFP4, format::NVFP4, _) if has_maps && aligned => Self::TensorNvfp4(tensor_tile),
             (format::NVFP4, format::NVFP4, Target::Blackwell120) if aligned => Self::Nvfp4(tile),
             (format::MXFP4, activation, Target::Hopper)
                 if activation != format::NVFP4 && in_order == (activation == format::MXFP4) =>
@@ -431,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_codes_that_are_not_padded_go_the_wide_way() {
+    fn what_maps_cannot_describe_goes_the_wide_way() {
         let p = ProductParameters {
             m: 100,
             n: 128,
@@ -450,6 +451,8 @@ mod tests {
         assert_eq!(Product::choose(Target::Blackwell120, &as_they_come), Product::W4A8(128));
         let four_bits = ProductParameters { a_format: format::MXFP4, a_stride: 48, ..as_they_come };
         assert_eq!(Product::choose(Target::Blackwell100, &four_bits), Product::TensorW4A4(128));
+        let many_columns = ProductParameters { n: 1 << 20, m: 1 << 20, groups: 1 << 11, ..four_bits };
+        assert_eq!(Product::choose(Target::Blackwell100, &many_columns), Product::Wide);
     }
 
     #[test]

@@ -25,9 +25,9 @@ fn the_table_lists_the_kernels_of_the_sources() {
             let name = line.strip_prefix("MXHAL_KERNEL(")?.strip_suffix(')')?;
             Some(name.to_owned())
         }));
-        // Kernels of clusters, and those that are one template and made by a macro of their file: DECODE(name, …).
+        // Kernels that are one template are made by a macro of their file: DECODE(name, …).
         names.extend(source.lines().filter_map(|line| {
-            let macros = ["MXHAL_CLUSTER_KERNEL(", "DECODE(", "WGMMA("];
+            let macros = ["DECODE(", "WGMMA(", "TENSOR(", "TENSOR_PAIR("];
             let arguments = macros.iter().find_map(|name| line.strip_prefix(name))?;
             Some(arguments.split(',').next()?.to_owned())
         }));

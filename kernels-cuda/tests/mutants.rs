@@ -43,9 +43,9 @@ struct Subject {
 
 const TENSOR_MEMORY: Subject = Subject {
     files: &["tensor_product.cuh", "tensor_scales.cuh", "tensor_widening.cuh", "tensor_memory.cu"],
-    changed: &["tensor_product.cuh", "tensor_scales.cuh", "tensor_memory.cu"],
+    changed: &["tensor_product.cuh", "tensor_scales.cuh"],
     kernel: "product_tensor_w4a8_32",
-    kernels: "extern \"C\"",
+    kernels: "\nTENSOR(",
     product: Product::TensorW4A8(32),
     target: Target::Blackwell100,
     w_halves: 0,
@@ -58,7 +58,7 @@ const WIDENING: Subject = Subject {
     files: &["tensor_product.cuh", "tensor_scales.cuh", "tensor_widening.cuh", "tensor_memory.cu"],
     changed: &["tensor_widening.cuh"],
     kernel: "product_tensor_w4a16_32",
-    kernels: "extern \"C\"",
+    kernels: "\nTENSOR(",
     product: Product::TensorW4A16(32),
     target: Target::Blackwell100,
     w_halves: 1,
@@ -69,9 +69,9 @@ const WIDENING: Subject = Subject {
 
 const PAIR: Subject = Subject {
     files: &["tensor_product.cuh", "tensor_scales.cuh", "tensor_widening.cuh", "tensor_pair.cu"],
-    changed: &["tensor_product.cuh", "tensor_pair.cu"],
+    changed: &["tensor_product.cuh"],
     kernel: "product_tensor_w4a8_256",
-    kernels: "extern \"C\"",
+    kernels: "\nTENSOR_PAIR(",
     product: Product::TensorW4A8(256),
     target: Target::Blackwell100,
     w_halves: 0,
@@ -200,7 +200,7 @@ const TENSOR_MEMORY_MUTANTS: &[(&str, &str, &str, Found)] = &[
     ),
     (
         "tensor memory is kept",
-        "free_tensor_columns<Shared::columns>(sums);",
+        "free_tensor_columns<Shared::columns, blocks>(sums);",
         "",
         Fault(&["64 columns of tensor memory not freed"]),
     ),
@@ -277,13 +277,13 @@ const PAIR_MUTANTS: &[(&str, &str, &str, Found)] = &[
     ("nothing", "// Both blocks of a pair have the same.", "// Both blocks of a pair have the same.", Bits),
     (
         "barriers are used before the other block has made them",
-        "cluster_sync();\n  fence_tensor_after();\n  uint32_t sums",
+        "wait_for_all<blocks>();\n  fence_tensor_after();\n  uint32_t sums",
         "__syncthreads();\n  fence_tensor_after();\n  uint32_t sums",
         Fault(&["mbarrier", "cluster_sync", "tensor memory"]),
     ),
     (
         "a block ends while the other uses it",
-        "cluster_sync();\n  if (!is_filler)",
+        "wait_for_all<blocks>();\n  if (!is_filler)",
         "__syncthreads();\n  if (!is_filler)",
         Fault(&["ended", "cluster", "freed"]),
     ),

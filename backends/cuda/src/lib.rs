@@ -27,7 +27,8 @@
 //! # Time
 //!
 //! Work is enqueued and returns at once. A run makes no call of the driver but launches, copies for tensors whose rows lie
-//! apart, and tensor maps, which are encoded on the host: it may be captured in a graph. Events are recorded where the caller says, and nowhere else.
+//! apart, and tensor maps, which are encoded on the host: it may be captured in a graph. Events are recorded where the
+//! caller says, and nowhere else.
 //!
 //! # Numbers
 //!
