@@ -65,8 +65,11 @@ within() {
 }
 
 for target in 90a 100f 120f; do
-  nvcc -cubin -O3 -std=c++17 -fmad=false -arch="sm_$target" -I"$here/kernels" -I"$here/ptx" \
-    "$here/kernels/all.cu" -o "$work/$target.cubin" -Xptxas -v 2>"$work/$target.words"
+  if ! nvcc -cubin -O3 -std=c++17 -fmad=false -arch="sm_$target" -I"$here/kernels" -I"$here/ptx" \
+    "$here/kernels/all.cu" -o "$work/$target.cubin" -Xptxas -v 2>"$work/$target.words"; then
+    cat "$work/$target.words" >&2
+    exit 1
+  fi
   # What ptxas says where it waits for every instruction of a warpgroup before it issues the next.
   if grep 'instructions are serialized' "$work/$target.words"; then
     complain "matrix instructions for sm_$target are serialized"
@@ -93,33 +96,26 @@ for rows in 32 128; do
   done
 done
 for rows in 32 128; do
-  limits 100f product_tensor_w4a16_$rows 204
-  wants 100f product_tensor_w4a16_$rows 'UTCHMMA '
   for scheme in w4a4 w4a8 nvfp4; do
-    # Two blocks of 160 threads, and of 256 where shared memory has room for two; what a launch wants of that is tested
-    # in src/launch.rs.
-    limits 100f product_tensor_${scheme}_$rows 204
+    # Two blocks of 256 threads where shared memory has room for two; what a launch wants of that is tested in src/launch.rs.
     limits 120f product_${scheme}_$rows $((rows == 32 ? 128 : 255))
-    # Scales to tensor memory.
-    wants 100f product_tensor_${scheme}_$rows 'UTCCP\.T\.S\.4x32dp128bit'
   done
-  wants 100f product_tensor_w4a4_$rows 'UTCOMMA '
-  wants 100f product_tensor_w4a8_$rows 'UTCQMMA '
-  wants 100f product_tensor_nvfp4_$rows 'UTCOMMA\.4X'
 done
-# Pairs of blocks.
-wants 100f product_tensor_w4a4_256 'UTCOMMA\.2CTA '
-wants 100f product_tensor_w4a8_256 'UTCQMMA\.2CTA '
-wants 100f product_tensor_nvfp4_256 'UTCOMMA\.2CTA\.4X'
-wants 100f product_tensor_w4a16_256 'UTCHMMA\.2CTA '
-for scheme in w4a4 w4a8 w4a16 nvfp4; do
-  limits 100f product_tensor_${scheme}_256 255
-  [ $scheme = w4a16 ] || wants 100f product_tensor_${scheme}_256 'UTCCP\.T\.S\.2CTA\.4x32dp128bit'
-  wants 100f product_tensor_${scheme}_256 'UTCBAR\.2CTA\.MULTICAST'
-  for rows in 32 128 256; do
-    # Operands by tiles, and sums from tensor memory.
+for rows in 32 128 256; do
+  # Of more than 32 rows by pairs of blocks.
+  pair=$([ $rows = 32 ] || echo '\.2CTA')
+  wants 100f product_tensor_w4a4_$rows "UTCOMMA$pair "
+  wants 100f product_tensor_w4a8_$rows "UTCQMMA$pair "
+  wants 100f product_tensor_w4a16_$rows "UTCHMMA$pair "
+  wants 100f product_tensor_nvfp4_$rows "UTCOMMA$pair\.4X"
+  for scheme in w4a4 w4a8 w4a16 nvfp4; do
+    # Two blocks of 160 threads a multiprocessor, or one.
+    limits 100f product_tensor_${scheme}_$rows $((rows == 256 ? 255 : 204))
+    # Operands by tiles, scales to tensor memory, and sums from it.
     wants 100f product_tensor_${scheme}_$rows 'UTMALDG\.2D'
+    [ $scheme = w4a16 ] || wants 100f product_tensor_${scheme}_$rows "UTCCP\.T\.S$pair\.4x32dp128bit"
     wants 100f product_tensor_${scheme}_$rows 'LDTM\.x16'
+    [ -z "$pair" ] || wants 100f product_tensor_${scheme}_$rows 'UTCBAR\.2CTA\.MULTICAST'
   done
 done
 for rows in 32 128; do

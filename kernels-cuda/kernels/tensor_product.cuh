@@ -79,8 +79,9 @@ constexpr uint32_t tensor_row_elements = 128;
 /// Rows of activations in one copy; of weights one copy has all.
 constexpr uint32_t tensor_copy_rows = 32;
 
-/// Stages that a multiprocessor has room for: of two blocks, or of one of a pair.
-constexpr uint32_t tensor_stages(uint32_t rows, uint32_t blocks) { return blocks == 2 ? 5 : rows == 128 ? 3 : 4; }
+/// Blocks that share a multiprocessor, and the stages that each has room for.
+__host__ __device__ constexpr uint32_t tensor_neighbours(uint32_t rows) { return rows == 256 ? 1 : 2; }
+constexpr uint32_t tensor_stages(uint32_t rows) { return rows == 256 ? 5 : 4; }
 
 /// Scales of a stage, four of each of 128 rows, as they lie in tensor memory: those of row r at word r % 32 * 4 + r / 32.
 struct ScaleTile {
@@ -130,14 +131,14 @@ struct StageCodes<Kind::BF16, rows> {
 template <Kind kind, uint32_t rows, uint32_t blocks>
 struct TensorShared : StageCodes<kind, rows> {
   using Stage = TensorStage<kind, rows, blocks>;
-  static constexpr uint32_t stage_count = tensor_stages(rows, blocks);
+  static constexpr uint32_t stage_count = tensor_stages(rows);
   /// Of tensor memory: sums, then for each stage the scales of weights and of activations.
   static constexpr uint32_t w_scale_columns = Stage::scale_tiles * scale_tile_columns;
   static constexpr uint32_t a_scale_columns = w_scale_columns * Stage::row_tiles;
   static constexpr uint32_t stage_columns = w_scale_columns + a_scale_columns;
   static constexpr uint32_t columns_used = rows + stage_count * stage_columns;
   static constexpr uint32_t columns = columns_used <= 64 ? 64 : columns_used <= 128 ? 128 : columns_used <= 256 ? 256 : 512;
-  static_assert(columns_used <= (blocks == 2 ? 512 : 256), "a multiprocessor has 512 columns, for one block of a pair or for two");
+  static_assert(columns_used <= 512 / tensor_neighbours(rows), "a multiprocessor has 512 columns");
 
   Stage stages[stage_count];
   Mbarrier filled[stage_count];
@@ -351,7 +352,7 @@ __device__ __forceinline__ void wait_for_all() {
 template <Kind kind, uint32_t rows, uint32_t blocks>
 __device__ __forceinline__ void tensor_product(const TensorProductParameters& given) {
   using Shared = TensorShared<kind, rows, blocks>;
-  static_assert(sizeof(Shared) <= (blocks == 2 ? 227 : 113) << 10, "two blocks share 228 KiB, of which each loses 1; one of a pair has all");
+  static_assert(sizeof(Shared) <= (228 / tensor_neighbours(rows) - 1) << 10, "a multiprocessor has 228 KiB, of which each block loses 1");
   Shared& shared = *dynamic_shared<Shared>();
   const ProductParameters& p = given.product;
   bool is_filler = threadIdx.x < tensor_fillers;

@@ -180,7 +180,7 @@ pub enum Product {
     W4A8(u32),
     /// NVFP4 by NVFP4 on `sm_120f`: tiles of 32 or 128 rows.
     Nvfp4(u32),
-    /// MXFP4 by MXFP4 on `sm_100f`: tiles of 32 or 128 rows, or of 256 by pairs of blocks.
+    /// MXFP4 by MXFP4 on `sm_100f`: tiles of 32 rows, or by pairs of blocks of 128 or 256.
     TensorW4A4(u32),
     /// BF16 by MXFP4 in halves, widened to BF16, on `sm_100f`: tiles as of [`Self::TensorW4A4`].
     TensorW4A16(u32),
@@ -205,7 +205,7 @@ impl Product {
     /// | up to 64 | NVFP4 | NVFP4 | `sm_120f` | block-scaled, 32 rows |
     /// | more | NVFP4 | NVFP4 | `sm_120f` | block-scaled, 128 rows |
     /// | up to 32 | MXFP4, NVFP4 | MXFP4, MXFP8, BF16; NVFP4 | `sm_100f` | tensor memory, 32 rows |
-    /// | up to 128, or up to 128 columns | MXFP4, NVFP4 | MXFP4, MXFP8, BF16; NVFP4 | `sm_100f` | tensor memory, 128 rows |
+    /// | up to 128 | MXFP4, NVFP4 | MXFP4, MXFP8, BF16; NVFP4 | `sm_100f` | tensor memory, 128 rows by pairs |
     /// | more | MXFP4, NVFP4 | MXFP4, MXFP8, BF16; NVFP4 | `sm_100f` | tensor memory, 256 rows by pairs |
     /// | up to 32 | MXFP4 | all but NVFP4 | `sm_90a` | warpgroups, 32 rows |
     /// | more | MXFP4 | all but NVFP4 | `sm_90a` | warpgroups, 128 rows |
@@ -217,9 +217,8 @@ impl Product {
     pub fn choose(target: Target, parameters: &ProductParameters) -> Self {
         let rows = parameters.m.div_ceil(parameters.groups.max(1));
         let tile = if rows <= 64 { 32 } else { 128 };
-        let small_tile = if rows <= 32 { 32 } else { 128 };
-        // A pair of blocks has 256 columns.
-        let tensor_tile = if rows > 128 && parameters.n > 128 { 256 } else { small_tile };
+        let hopper_tile = if rows <= 32 { 32 } else { 128 };
+        let tensor_tile = if rows > 128 { 256 } else { hopper_tile };
         let in_order = parameters.w_halves == 0;
         let is_padded = parameters.w_stride.is_multiple_of(code_row_multiple(target, parameters.a_format));
         // Of decode: within a group offsets have 32 bits.
@@ -245,7 +244,7 @@ impl Product {
             (format::MXFP4, activation, Target::Hopper)
                 if activation != format::NVFP4 && in_order == (activation == format::MXFP4) =>
             {
-                Self::Wgmma(small_tile)
+                Self::Wgmma(hopper_tile)
             }
             (format::MXFP4, format::MXFP4, Target::Blackwell120) => Self::W4A4(tile),
             (format::MXFP4, format::MXFP8 | format::MXFP8_G128, Target::Blackwell120) => Self::W4A8(tile),
@@ -309,10 +308,13 @@ impl Product {
 
     /// Whether two blocks, neighbours along the columns, make a tile: its kernel is compiled for clusters of two.
     const fn is_by_pairs(self) -> bool {
-        matches!(
-            self,
-            Self::TensorW4A4(256) | Self::TensorW4A8(256) | Self::TensorW4A16(256) | Self::TensorNvfp4(256)
-        )
+        match self {
+            Self::TensorW4A4(rows)
+            | Self::TensorW4A8(rows)
+            | Self::TensorW4A16(rows)
+            | Self::TensorNvfp4(rows) => rows > 32,
+            _ => false,
+        }
     }
 
     /// Stages of both operands and their scales, as `ScaledStage` of `kernels/block_scaled.cu`, `TensorShared` of
@@ -348,7 +350,7 @@ const fn wgmma_columns(rows: u32) -> u32 {
 const fn tensor_shared_bytes(rows: u32, scale_tiles: u32) -> u32 {
     let (stages, own_rows) = match rows {
         256 => (5, 128),
-        128 => (3, 128),
+        128 => (4, 64),
         _ => (4, rows),
     };
     let stage = (128 + own_rows) * 128 + (1 + rows.div_ceil(128)) * 512 * scale_tiles;
