@@ -247,3 +247,17 @@ fn threads_may_share_a_device_and_a_plan() {
         }
     });
 }
+
+#[test]
+fn one_factor_for_many_quantized_rows_is_refused() {
+    let host = Host::new(1);
+    let to = Quantization::new(Format::Nvfp4);
+    let plan = host.device.quantize(Quantize { rows: 2, k: 16, input: Format::F32, to }).unwrap();
+    let workspace = host.workspace(plan.info());
+    let (x, y) = (host.upload(&Rows::floats(&[2, 16], &[1.0; 32])), host.poisoned(Format::Nvfp4, &[2, 16]));
+    let factor = y.view.factors().part(0, 4).unwrap();
+    let tensors = QuantizeTensors { x: x.view, y: y.view.with_factors(factor).unwrap() };
+    let error = plan.run(&*host.stream, tensors, [], workspace.span()).unwrap_err();
+    assert_eq!(error.status(), Status::InvalidArgument);
+    assert!(error.message().contains("one factor for 2 rows"), "{error}");
+}

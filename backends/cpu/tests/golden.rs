@@ -5,12 +5,12 @@ mod harness;
 use std::fs;
 use std::path::PathBuf;
 
-use harness::{Host, Rows, half_ulp, sum_bound};
+use harness::{Host, Permuted, Rows, half_ulp, sum_bound};
 use mxhal_core::format::bf16;
 use mxhal_core::op::{
     Combine, CombineTensors, Dequantize, DequantizeTensors, Matmul, MatmulTensors, MoeFfn, MoeFfnTensors,
-    MoeFfnWeights, Operators, Permute, PermuteTensors, Quantize, QuantizeTensors, Route, RouteTensors, Score,
-    SharedExpert, SwiGlu, SwiGluForm, SwiGluTensors, WeightPosition,
+    MoeFfnWeights, Operators, Permute, Quantize, QuantizeTensors, Route, RouteTensors, Score, SharedExpert,
+    SwiGlu, SwiGluForm, SwiGluTensors, WeightPosition,
 };
 use mxhal_core::{Format, HostTensor, Layout, Quantization, ScaleRule, Weights, WeightsDesc};
 use safetensors::SafeTensors;
@@ -326,26 +326,9 @@ fn rows_are_permuted_and_combined_as_in_the_file() {
     let golden = Golden::open("moe_pieces.safetensors");
     let (tokens, columns, experts, top_k) = (24, 32, 64, 6);
     let op = Permute { tokens, columns, experts, top_k, format: Format::Bf16, weights: false, mapped: None };
-    let plan = host.device.permute(op).unwrap();
-    let workspace = host.workspace(plan.info());
     let x = host.upload(&golden.plain(Format::Bf16, "permute.x_bf16"));
     let ids = host.upload(&golden.plain(Format::I32, "permute.ids"));
-    let rows = host.poisoned(Format::Bf16, &[tokens * top_k, columns]);
-    let counts = host.poisoned(Format::I32, &[experts]);
-    let source = host.poisoned(Format::I32, &[tokens * top_k]);
-    let positions = host.poisoned(Format::I32, &[tokens, top_k]);
-    let tensors = PermuteTensors {
-        x: x.view,
-        ids: ids.view,
-        weights: None,
-        expert_map: None,
-        rows: rows.view,
-        row_weights: None,
-        counts: counts.view,
-        source: source.view,
-        positions: positions.view,
-    };
-    plan.run(&*host.stream, tensors, [], workspace.span()).unwrap();
+    let Permuted { rows, counts, source, positions, .. } = host.permute(op, [&x, &ids], [None, None]);
     assert_eq!(host.download(&rows), golden.plain(Format::Bf16, "permute.rows_bf16"));
     assert_eq!(host.download(&counts), golden.plain(Format::I32, "permute.counts"));
     assert_eq!(host.download(&source), golden.plain(Format::I32, "permute.source"));

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use mxhal_core::format::{bf16, dequantize_row, f16, quantize_row, tile};
+use mxhal_core::op::{Operators, Permute, PermuteTensors};
 use mxhal_core::{
     Backend, Buffer, Device, Format, HostTensor, Layout, PlanInfo, Quantization, Span, Stream, Tensor,
     Weights, WeightsDesc, buffer,
@@ -89,6 +90,39 @@ impl Host {
         Buffer::new(&self.device, info.workspace_bytes).unwrap()
     }
 
+    /// Tokens in order of their experts, in tensors that were poisoned before.
+    pub(crate) fn permute(
+        &self,
+        op: Permute,
+        [x, ids]: [&Resident; 2],
+        [weights, expert_map]: [Option<&Resident>; 2],
+    ) -> Permuted {
+        let plan = self.device.permute(op).unwrap();
+        let workspace = self.workspace(plan.info());
+        let slots = op.tokens * op.top_k;
+        let permuted = Permuted {
+            rows: self.poisoned(op.format, &[slots, op.columns]),
+            row_weights: op.weights.then(|| self.poisoned(Format::F32, &[slots])),
+            counts: self.poisoned(Format::I32, &[op.experts]),
+            source: self.poisoned(Format::I32, &[slots]),
+            positions: self.poisoned(Format::I32, &[op.tokens, op.top_k]),
+        };
+        let view = |resident: Option<&Resident>| resident.map(|resident| resident.view);
+        let tensors = PermuteTensors {
+            x: x.view,
+            ids: ids.view,
+            weights: view(weights),
+            expert_map: view(expert_map),
+            rows: permuted.rows.view,
+            row_weights: view(permuted.row_weights.as_ref()),
+            counts: permuted.counts.view,
+            source: permuted.source.view,
+            positions: permuted.positions.view,
+        };
+        plan.run(&*self.stream, tensors, [], workspace.span()).unwrap();
+        permuted
+    }
+
     /// Weights of matrices, one for each group.
     pub(crate) fn weights(&self, matrices: &[Rows], activation: Format) -> Arc<dyn Weights> {
         let [n, k] = matrices[0].shape[..] else { panic!("a matrix has two extents") };
@@ -104,6 +138,16 @@ pub(crate) const POISON: u8 = 0xa5;
 pub(crate) struct Resident {
     _buffer: Buffer,
     pub(crate) view: Tensor,
+}
+
+/// What a permutation writes.
+pub(crate) struct Permuted {
+    pub(crate) rows: Resident,
+    /// Where the operator has weights.
+    pub(crate) row_weights: Option<Resident>,
+    pub(crate) counts: Resident,
+    pub(crate) source: Resident,
+    pub(crate) positions: Resident,
 }
 
 /// A tensor on the host.
