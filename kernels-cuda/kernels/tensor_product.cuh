@@ -317,7 +317,7 @@ __device__ __forceinline__ void store_column(const ProductParameters& p, uint32_
 /// Makes the barriers of all stages. Of one thread.
 template <Kind kind, uint32_t rows, uint32_t blocks>
 __device__ __forceinline__ void prepare_stages(const TensorProductParameters& given, TensorShared<kind, rows, blocks>& shared) {
-  prefetch_tensor_map(&given.w);
+  if (TensorScheme<kind>::w_bytes != 0) prefetch_tensor_map(&given.w);
   prefetch_tensor_map(&given.a);
   for (uint32_t stage = 0; stage < TensorShared<kind, rows, blocks>::stage_count; stage++) {
     init_barrier(&shared.filled[stage], tensor_fillers);

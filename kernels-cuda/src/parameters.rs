@@ -219,7 +219,7 @@ parameters! {
         a: Address,
         /// Scale bytes of the activations.
         a_scales: Address,
-        /// F32: NVFP4's factors, or 0. `product_wide` alone looks at factors.
+        /// F32: NVFP4's factors, or 0.
         a_factors: Address,
         /// Prepared weights, `[groups, n, k]`.
         w: Address,

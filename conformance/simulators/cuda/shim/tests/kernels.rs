@@ -1,19 +1,14 @@
 //! What is allowed runs, and each fault is named.
 
+mod compiled;
+
 use core::ffi::c_void;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::PathBuf;
 
 use mxhal_cuda_emulation::{Checks, Error, Kernels, Shape, compile};
 
 fn kernels() -> &'static Kernels {
-    static KERNELS: OnceLock<Kernels> = OnceLock::new();
-    KERNELS.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernels.cu");
-        let library = compile(&[source], &[], Checks::On, Path::new(env!("CARGO_TARGET_TMPDIR")))
-            .unwrap_or_else(|error| panic!("{error}"));
-        Kernels::open(&library).unwrap_or_else(|error| panic!("{error}"))
-    })
+    compiled::kernels("kernels.cu")
 }
 
 /// A buffer of 64 numbers, a multiple of 16 bytes in memory, and after it room that is nobody's.

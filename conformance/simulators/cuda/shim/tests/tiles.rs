@@ -1,19 +1,13 @@
 //! Copies of tiles: what comes where, and each fault by its name.
 
-use core::ffi::c_void;
-use std::path::Path;
-use std::sync::OnceLock;
+mod compiled;
 
-use mxhal_cuda_emulation::{Checks, Error, Kernels, Shape, Tiled, compile, encode_tensor_map};
+use core::ffi::c_void;
+
+use mxhal_cuda_emulation::{Error, Kernels, Shape, Tiled, encode_tensor_map};
 
 fn kernels() -> &'static Kernels {
-    static KERNELS: OnceLock<Kernels> = OnceLock::new();
-    KERNELS.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernels.cu");
-        let library = compile(&[source], &[], Checks::On, Path::new(env!("CARGO_TARGET_TMPDIR")))
-            .unwrap_or_else(|error| panic!("{error}"));
-        Kernels::open(&library).unwrap_or_else(|error| panic!("{error}"))
-    })
+    compiled::kernels("kernels.cu")
 }
 
 /// `CUtensorMap`.
